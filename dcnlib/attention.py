@@ -1,0 +1,144 @@
+"""Where to look: the entropy of the coarse prediction, its gradient, and the selection of patches (section 3.1)."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dcnlib.patches import Geometry
+
+if TYPE_CHECKING:
+    from dcnlib.dcn import DynamicCapacityNetwork
+
+# A policy gives each cell of each image a score; the k cells of highest score are looked at.
+Policy = Callable[["DynamicCapacityNetwork", Tensor, Tensor], Tensor]
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """H = -sum_l o[l] log o[l] of the softmax of class scores, in nats (section 3.1).
+
+    logits (B, L) or, for P positions of a sequence, (B, P, L) -> (B,), summed over positions. At least float32.
+    """
+    if logits.ndim not in (2, 3):
+        raise ValueError(f"logits must have shape (B, L) or (B, P, L), got {tuple(logits.shape)}")
+    log_o = F.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
+    per_position = -(log_o.exp() * log_o).sum(-1)
+    return per_position if logits.ndim == 2 else per_position.sum(1)
+
+
+def attention_pass(top: nn.Module, coarse_map: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Coarse prediction, its entropy, and each cell's saliency M_ij = || dH / dc_ij ||_2 (section 3.1).
+
+    coarse_map (B, D, s1, s2) -> coarse_logits (B, L), entropy (B,) in nats, saliency (B, s1, s2).
+
+    The pass runs on running statistics and never updates them, in training too, so that no image's saliency depends
+    on its batch mates. It needs a backward pass through the top layers only, and works inside `torch.no_grad()` and
+    `torch.inference_mode()`. No gradient flows from its results.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(top):
+        c = coarse_map.detach().clone().requires_grad_()
+        coarse_logits = top(c)
+        H = entropy(coarse_logits)
+        (gradient,) = torch.autograd.grad(H.sum(), c)
+    saliency = gradient.to(H.dtype).norm(dim=1)
+    return coarse_logits.detach(), H.detach(), saliency
+
+
+def saliency_map(top: nn.Module, coarse_map: Tensor) -> Tensor:
+    """M_ij = || dH / dc_ij ||_2, the L2 norm over the D channels: (B, D, s1, s2) -> (B, s1, s2). See `attention_pass`."""
+    return attention_pass(top, coarse_map)[2]
+
+
+def select_patches(scores: Tensor, k: int) -> Tensor:
+    """The k cells of highest score: (B, s1, s2) -> (B, k) flat indices i * s2 + j, highest first, ties to the lower index.
+
+    Raises ValueError unless k is 0..s1 * s2.
+    """
+    flat = scores.flatten(1)
+    check_k(k, flat.shape[1])
+    return flat.sort(dim=1, descending=True, stable=True).indices[:, :k]
+
+
+def check_k(k: int, cells: int | None = None) -> None:
+    """Raise TypeError or ValueError unless k is a whole number from 0 to the number of cells (if that is known)."""
+    if not isinstance(k, int) or isinstance(k, bool):
+        raise TypeError(f"k, the number of patches, must be an int, got {k!r}")
+    if k < 0 or (cells is not None and k > cells):
+        raise ValueError(f"k, the number of patches, must be 0..{'cells' if cells is None else cells}, got {k}")
+
+
+def entropy_gradient(model: "DynamicCapacityNetwork", images: Tensor, coarse_map: Tensor) -> Tensor:
+    """The paper's policy: where would more detail change the model's mind?"""
+    return saliency_map(model.top, coarse_map)
+
+
+def random_cells(model: "DynamicCapacityNetwork", images: Tensor, coarse_map: Tensor) -> Tensor:
+    """Control: cells without replacement, from torch's global generator."""
+    return torch.rand(_map_size(coarse_map), device=coarse_map.device)
+
+
+def center_cells(model: "DynamicCapacityNetwork", images: Tensor, coarse_map: Tensor) -> Tensor:
+    """Control: the cells nearest to the middle of the map, the same for every image."""
+    batch, rows, columns = _map_size(coarse_map)
+    i = torch.arange(rows, device=coarse_map.device) - (rows - 1) / 2
+    j = torch.arange(columns, device=coarse_map.device) - (columns - 1) / 2
+    return -(i[:, None] ** 2 + j[None, :] ** 2).expand(batch, rows, columns)
+
+
+def coarse_norm(model: "DynamicCapacityNetwork", images: Tensor, coarse_map: Tensor) -> Tensor:
+    """Control: the L2 norm of each coarse vector, that is, where anything at all is seen."""
+    return coarse_map.detach().float().norm(dim=1)
+
+
+POLICIES: dict[str, Policy] = {
+    "entropy-gradient": entropy_gradient,
+    "random": random_cells,
+    "center": center_cells,
+    "coarse-norm": coarse_norm,
+}
+
+
+def resolve_policy(policy: str | Policy) -> Policy:
+    """A policy by name, or the callable itself. Raises ValueError for an unknown name."""
+    if callable(policy):
+        return policy
+    if policy not in POLICIES:
+        raise ValueError(f"policy must be one of {', '.join(POLICIES)} or a callable, got {policy!r}")
+    return POLICIES[policy]
+
+
+def oracle_scores(boxes: Tensor, geometry: Geometry, map_shape: tuple[int, int]) -> Tensor:
+    """Control that knows the answer: the share of each cell's patch that lies in the image's box, ties to the box's middle.
+
+    boxes (B, 4) top, left, bottom, right in pixels -> (B, s1, s2). `select_patches` makes cells of it, and
+    `dcn(images, cells=...)` looks there.
+    """
+    rows, columns = map_shape
+    cells = torch.arange(rows * columns, device=boxes.device).unflatten(0, map_shape)
+    patches = geometry.boxes(cells, columns)  # (s1, s2, 4)
+    boxes = boxes[:, None, None, :]
+    overlap = (torch.minimum(patches, boxes)[..., 2:] - torch.maximum(patches, boxes)[..., :2]).clamp(min=0)
+    off_center = (patches[..., :2] + patches[..., 2:] - boxes[..., :2] - boxes[..., 2:]).float().norm(dim=-1)
+    # The distance only breaks ties: its term stays below the value of one pixel of overlap.
+    return (overlap.prod(dim=-1) - off_center / (off_center.max() + 1)) / geometry.size**2
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module in eval mode and give every submodule its own mode back afterwards."""
+    training = [part for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _map_size(coarse_map: Tensor) -> tuple[int, int, int]:
+    batch, _, rows, columns = coarse_map.shape
+    return batch, rows, columns

@@ -1,0 +1,241 @@
+"""The Dynamic Capacity Network, and the single-capacity models it is compared with (section 3)."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dcnlib.attention import Policy, attention_pass, check_k, evaluation_mode, resolve_policy, select_patches
+from dcnlib.checks import check_images, check_labels, check_values
+from dcnlib.patches import Geometry, derive_geometry, extract_patches
+
+ImageShape = tuple[int, int, int]
+Objective = Literal["sum", "convex"]
+
+
+class SingleCapacityNetwork(nn.Module):
+    """One kind of layers on the whole image: the coarse model top(coarse), or the fine model top(fine).
+
+    images (B, C, H, W) floating point in [0, 1] -> logits (B, L).
+    """
+
+    def __init__(self, *, layers: nn.Module, top: nn.Module, image_shape: ImageShape | None = None) -> None:
+        super().__init__()
+        self.layers = layers
+        self.top = top
+        self.image_shape = image_shape
+
+    def forward(self, images: Tensor) -> Tensor:
+        check_images(self, images, self.image_shape)
+        return self.top(self.layers(images))
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy in nats, and its named parts: the contract that `fit` trains by."""
+        check_labels(labels, len(images))
+        cross_entropy = F.cross_entropy(self(images), labels)
+        return cross_entropy, {"cross_entropy": cross_entropy.detach()}
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Every intermediate of one look at a batch, in the order of computation. The paper's symbol stands first."""
+
+    coarse_map: Tensor  # c     (B, D, s1, s2)
+    coarse_logits: Tensor  # o_c   (B, L), before the softmax
+    entropy: Tensor  # H     (B,) nats
+    saliency: Tensor  # M     (B, s1, s2), the entropy gradient's norm, whichever policy chose
+    cells: Tensor  # I     (B, k) flat index i * s2 + j, in the policy's order
+    patches: Tensor  # x_ij  (B, k, C, p, p)
+    fine_vectors: Tensor  # f_f(x_ij)  (B, k, D)
+    refined_map: Tensor  # r     (B, D, s1, s2)
+    logits: Tensor  # o     (B, L), before the softmax
+
+
+class _Look(NamedTuple):
+    coarse_map: Tensor
+    cells: Tensor
+    patches: Tensor
+    fine_vectors: Tensor
+    refined_map: Tensor
+    logits: Tensor
+
+
+class DynamicCapacityNetwork(nn.Module):
+    """Cheap coarse layers everywhere, expensive fine layers on the k patches where they would change the prediction most.
+
+    coarse: (B, C, H, W) -> (B, D, s1, s2). fine: patches (N, C, p, p) -> (N, D) or (N, D, 1, 1).
+    top: (B, D, s1, s2) -> class scores (B, L), or (B, P, L) for P positions of a sequence. Any modules will do.
+
+    k: patches per image, 0..cells; `dcn(images, k=...)` overrides it. image_shape: (C, H, W); if given, the trio is checked
+    against it here, else at the first call. geometry: where a cell looks; worked out from the modules if they are
+    sequences of convolutions and pools, else it must be given. policy: a name of `POLICIES` or a callable.
+    hint_weight, objective: see `loss`.
+
+    Raises ValueError if the three don't fit each other, with what was found and what is needed.
+    """
+
+    def __init__(
+        self,
+        *,
+        coarse: nn.Module,
+        fine: nn.Module,
+        top: nn.Module,
+        k: int = 8,
+        image_shape: ImageShape | None = None,
+        geometry: Geometry | None = None,
+        policy: str | Policy = "entropy-gradient",
+        hint_weight: float = 0.1,
+        objective: Objective = "sum",
+    ) -> None:
+        super().__init__()
+        check_k(k)
+        if objective not in get_args(Objective):
+            raise ValueError(f"objective must be one of {get_args(Objective)}, got {objective!r}")
+        if not (hint_weight >= 0 and (objective == "sum" or hint_weight <= 1)):
+            raise ValueError(f"hint_weight must not be negative, nor above 1 in a convex sum, got {hint_weight}")
+        self.coarse = coarse
+        self.fine = fine
+        self.top = top
+        self.k = k
+        self.geometry = geometry if geometry is not None else derive_geometry(coarse, fine)
+        self.policy = resolve_policy(policy)
+        self.image_shape = image_shape
+        self.hint_weight = hint_weight
+        self.objective = objective
+        self._fitting_shapes: set[ImageShape] = set()
+        if image_shape is not None:
+            self._check_trio(image_shape)
+
+    def forward(self, images: Tensor, k: int | None = None, cells: Tensor | None = None) -> Tensor:
+        """Class scores (B, L) of images (B, C, H, W). `k` overrides the model's; `cells` (B, k) overrides the policy."""
+        return self._look(images, k, cells).logits
+
+    def attend(self, images: Tensor, k: int | None = None, cells: Tensor | None = None) -> Attention:
+        """As forward, but with every intermediate, and with a check of the images' values."""
+        check_images(self, images, self.image_shape)
+        check_values(images)
+        look = self._look(images, k, cells)
+        coarse_logits, H, M = attention_pass(self.top, look.coarse_map)
+        return Attention(coarse_logits=coarse_logits, entropy=H, saliency=M, **look._asdict())
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy of the refined prediction plus hints for the coarse layers (section 3.3), and the named parts.
+
+        hint = mean over images and chosen patches of || c_ij - f_f(x_ij) ||^2. The fine vectors are constants in it and the
+        top layers are not in it, so it moves the coarse layers only, towards vectors that fine ones may replace.
+        objective "sum": cross_entropy + hint_weight * hint; "convex": (1 - hint_weight) * cross_entropy + hint_weight * hint.
+        """
+        check_labels(labels, len(images))
+        look = self._look(images, None, None)
+        cross_entropy = F.cross_entropy(look.logits, labels)
+        if self.k == 0:
+            return cross_entropy, {"cross_entropy": cross_entropy.detach()}
+        coarse_vectors = gather_cells(look.coarse_map, look.cells)
+        hint = (coarse_vectors - look.fine_vectors.detach()).float().square().sum(-1).mean()
+        weight = 1 - self.hint_weight if self.objective == "convex" else 1
+        loss = weight * cross_entropy + self.hint_weight * hint
+        return loss, {"cross_entropy": cross_entropy.detach(), "hint": hint.detach()}
+
+    def _look(self, images: Tensor, k: int | None, cells: Tensor | None) -> _Look:
+        """Section 3.1, step by step."""
+        self._check_call(images, k, cells)
+        k = cells.shape[1] if cells is not None else self.k if k is None else k
+
+        coarse_map = self.coarse(images)  # (B, D, s1, s2)
+        if cells is None:
+            cells = self._choose_cells(images, coarse_map, k)  # (B, k)
+        patches = extract_patches(images, cells, self.geometry, coarse_map.shape[2:])  # (B, k, C, p, p)
+        fine_vectors = self._fine_vectors(patches, coarse_map)  # (B, k, D)
+        refined_map = replace_cells(coarse_map, cells, fine_vectors)  # (B, D, s1, s2)
+        logits = self.top(refined_map)  # (B, L)
+        return _Look(coarse_map, cells, patches, fine_vectors, refined_map, logits)
+
+    def _choose_cells(self, images: Tensor, coarse_map: Tensor, k: int) -> Tensor:
+        check_k(k, coarse_map.shape[2] * coarse_map.shape[3])
+        if k == 0:
+            return torch.empty(len(images), 0, dtype=torch.int64, device=images.device)
+        return select_patches(self.policy(self, images, coarse_map), k)
+
+    def _fine_vectors(self, patches: Tensor, coarse_map: Tensor) -> Tensor:
+        """All patches of all images go through in one batch: (B, k, C, p, p) -> (B, k, D)."""
+        batch, k = patches.shape[:2]
+        if k == 0:
+            return coarse_map.new_zeros(batch, 0, coarse_map.shape[1])
+        return self.fine(patches.flatten(0, 1)).reshape(batch, k, -1)
+
+    def _check_call(self, images: Tensor, k: int | None, cells: Tensor | None) -> None:
+        check_images(self, images, self.image_shape)
+        channels, height, width = images.shape[1:]
+        if (channels, height, width) not in self._fitting_shapes:
+            self._check_trio((channels, height, width))
+        if cells is None:
+            return
+        if k is not None and k != cells.shape[-1]:
+            raise ValueError(f"k = {k} contradicts cells of shape {tuple(cells.shape)}")
+        if cells.ndim != 2 or len(cells) != len(images) or cells.dtype != torch.int64:
+            raise ValueError(f"cells must be int64 of shape ({len(images)}, k), got {cells.dtype} {tuple(cells.shape)}")
+
+    @torch.no_grad()
+    def _check_trio(self, image_shape: ImageShape) -> None:
+        """Send one black image through the three, in eval mode, and see that they fit. Remembers shapes that do."""
+        channels, height, width = image_shape
+        size = self.geometry.size
+        if size > min(height, width):
+            raise ValueError(f"patches of {size}x{size} pixels are larger than the image of {height}x{width}")
+        like = next(self.parameters(), torch.zeros(()))
+        with evaluation_mode(self):
+            coarse_map = _try("coarse layers", self.coarse, like.new_zeros(1, *image_shape))
+            if coarse_map.ndim != 4:
+                raise ValueError(f"the coarse layers must make a map (B, D, s1, s2), got {tuple(coarse_map.shape)}")
+            _, depth, *map_shape = coarse_map.shape
+            for cells, pixels in zip(map_shape, (height, width), strict=True):
+                last = (cells - 1) * self.geometry.stride + self.geometry.offset
+                if last >= pixels or self.geometry.offset + size <= 0:
+                    raise ValueError(
+                        f"{self.geometry} doesn't fit: the coarse layers make {cells} cells of {pixels} pixels, and the "
+                        f"last cell's patch would begin at pixel {last}, outside the image"
+                    )
+            vectors = _try("fine layers", self.fine, like.new_zeros(1, channels, size, size))
+            if vectors.ndim < 2 or vectors.shape[0] != 1 or vectors[0].numel() != vectors.shape[1]:
+                raise ValueError(
+                    f"the fine layers must map a {size}x{size} patch to one vector, (N, D) or (N, D, 1, 1), "
+                    f"got {tuple(vectors.shape)}"
+                )
+            if vectors.shape[1] != depth:
+                raise ValueError(
+                    f"fine vectors have {vectors.shape[1]} channels, coarse vectors {depth}: make them equal"
+                )
+            logits = _try("top layers", self.top, coarse_map)
+            if logits.ndim not in (2, 3):
+                raise ValueError(
+                    f"the top layers must make class scores (B, L) or (B, P, L), got {tuple(logits.shape)}"
+                )
+        self._fitting_shapes.add(image_shape)
+
+
+def gather_cells(feature_map: Tensor, cells: Tensor) -> Tensor:
+    """The vectors at flat cells: (B, D, s1, s2), (B, k) -> (B, k, D)."""
+    vectors = feature_map.permute(0, 2, 3, 1).flatten(1, 2)  # (B, s1 * s2, D)
+    return vectors.gather(1, cells[:, :, None].expand(-1, -1, vectors.shape[2]))
+
+
+def replace_cells(feature_map: Tensor, cells: Tensor, vectors: Tensor) -> Tensor:
+    """The map with the vectors (B, k, D) at flat cells (B, k), and its own everywhere else. Shape (B, D, s1, s2)."""
+    if cells.shape[1] == 0:
+        return feature_map
+    own = feature_map.permute(0, 2, 3, 1).flatten(1, 2)  # (B, s1 * s2, D)
+    index = cells[:, :, None].expand(-1, -1, own.shape[2])
+    replaced = own.scatter(1, index, vectors.to(own.dtype))
+    return replaced.unflatten(1, feature_map.shape[2:]).permute(0, 3, 1, 2)
+
+
+def _try(what: str, module: nn.Module, probe: Tensor) -> Tensor:
+    try:
+        output = module(probe)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ValueError(f"the {what} don't take an input of shape {tuple(probe.shape)}: {error}") from error
+    if not isinstance(output, Tensor):
+        raise ValueError(f"the {what} must return a tensor, got {type(output).__name__}")
+    return output

@@ -1,0 +1,135 @@
+"""Where a cell of the coarse map looks in the image, in pixels, and the patches cut there."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Cell (i, j) looks at `size` x `size` pixels, whose top left pixel is (i * stride + offset, j * stride + offset).
+
+    All three in pixels. A negative offset, or a patch that ends behind the image, looks at zeros outside the image.
+    """
+
+    stride: int
+    offset: int
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.stride < 1 or self.size < 1:
+            raise ValueError(f"stride and size must be at least 1 pixel, got {self}")
+
+    def extended(self, before: int, after: int) -> "Geometry":
+        """The same cells looking `before` pixels further to the top and left and `after` to the bottom and right."""
+        return Geometry(self.stride, self.offset - before, self.size + before + after)
+
+    def boxes(self, cells: Tensor, map_width: int) -> Tensor:
+        """Where patches lie: flat cells (...) -> (..., 4) top, left, bottom, right in pixels, the last two exclusive."""
+        corner = torch.stack([cells // map_width, cells % map_width], dim=-1) * self.stride + self.offset
+        return torch.cat([corner, corner + self.size], dim=-1)
+
+
+# Modules that map each position on its own: they change neither what a cell sees nor how many cells there are.
+_POINTWISE = (nn.BatchNorm2d, nn.Identity, nn.Dropout, nn.Dropout2d, nn.LocalResponseNorm)
+_WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+
+
+def receptive_field(layers: nn.Module) -> Geometry:
+    """What one output cell of a sequence of convolutions and pools sees, and how far apart neighbours lie.
+
+    Raises ValueError for a module whose field can't be read off, such as a custom forward or a global pool.
+    """
+    stride, offset, size = 1, 0, 1
+    for layer in _flatten(layers):
+        if isinstance(layer, _WINDOWED):
+            kernel, step, padding, dilation = _window(layer)
+            size += dilation * (kernel - 1) * stride
+            offset -= padding * stride
+            stride *= step
+        elif not _is_pointwise(layer):
+            raise ValueError(
+                f"what a cell sees can't be read off {type(layer).__name__}: use a sequence of convolutions and pools, "
+                "or give geometry=Geometry(stride, offset, size)"
+            )
+    return Geometry(stride, offset, size)
+
+
+def output_size(layers: nn.Module, size: int) -> int:
+    """How many cells a side a sequence of convolutions and pools makes of `size` pixels a side (0: too few pixels)."""
+    for layer in _flatten(layers):
+        if isinstance(layer, _WINDOWED):
+            kernel, step, padding, dilation = _window(layer)
+            size = max(0, (size + 2 * padding - dilation * (kernel - 1) - 1) // step + 1)
+        elif isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
+            size = _square(layer.output_size, layer)
+        elif not (_is_pointwise(layer) or isinstance(layer, nn.Flatten)):
+            raise ValueError(
+                f"the output size of {type(layer).__name__} can't be worked out: use a sequence of convolutions and "
+                "pools, or give geometry=Geometry(stride, offset, size)"
+            )
+    return size
+
+
+def derive_geometry(coarse: nn.Module, fine: nn.Module) -> Geometry:
+    """Where the fine layers should look: the coarse cell's field, extended to the size that they map to one vector.
+
+    The extension's smaller half comes before and its larger half after the field. For the paper's layers: a field
+    of 11 pixels, extended by 1 and 2 to 14 (section 4.1).
+    """
+    field = receptive_field(coarse)
+    for extension in range(3 * field.size + 1):
+        if output_size(fine, field.size + extension) == 1:
+            return field.extended(extension // 2, extension - extension // 2)
+    raise ValueError(
+        f"a coarse cell sees {field.size} pixels, but the fine layers map no patch of {field.size}..{4 * field.size} "
+        "pixels to one vector: change them, or give geometry=Geometry(stride, offset, size)"
+    )
+
+
+def extract_patches(images: Tensor, cells: Tensor, geometry: Geometry, map_shape: tuple[int, int]) -> Tensor:
+    """Cut the patches that cells look at, for all images at once.
+
+    images (B, C, H, W), cells (B, k) flat indices into a map of `map_shape` cells -> (B, k, C, p, p).
+    """
+    rows, columns = map_shape
+    stride, offset, size = geometry.stride, geometry.offset, geometry.size
+    # Pad (or, with negative numbers, crop) so that the windows of size p at this stride are exactly the cells.
+    below = (rows - 1) * stride + offset + size - images.shape[2]
+    right = (columns - 1) * stride + offset + size - images.shape[3]
+    padded = F.pad(images, (-offset, right, -offset, below))
+    windows = padded.unfold(2, size, stride).unfold(3, size, stride)  # (B, C, s1, s2, p, p), a view
+    batch = torch.arange(len(images), device=images.device)[:, None]
+    return windows[batch, :, cells // columns, cells % columns]  # (B, k, C, p, p)
+
+
+def _flatten(layers: nn.Module) -> Iterator[nn.Module]:
+    if isinstance(layers, nn.Sequential):
+        for layer in layers:
+            yield from _flatten(layer)
+    else:
+        yield layers
+
+
+def _is_pointwise(layer: nn.Module) -> bool:
+    return isinstance(layer, _POINTWISE) or type(layer).__module__ == "torch.nn.modules.activation"
+
+
+def _window(layer: nn.Module) -> tuple[int, int, int, int]:
+    """Kernel, stride, padding and dilation of a square convolution or pool."""
+    if isinstance(layer.padding, str) or getattr(layer, "ceil_mode", False):
+        raise ValueError(f"padding by name and ceil_mode are not supported: {layer}; give geometry=...")
+    step = layer.stride if layer.stride is not None else layer.kernel_size
+    values = (layer.kernel_size, step, layer.padding, getattr(layer, "dilation", 1))
+    kernel, stride, padding, dilation = (_square(value, layer) for value in values)
+    return kernel, stride, padding, dilation
+
+
+def _square(value: object, layer: nn.Module) -> int:
+    sides = set(value) if isinstance(value, tuple) else {value}
+    if len(sides) != 1 or not isinstance(side := sides.pop(), int):
+        raise ValueError(f"only square windows are supported, got {layer}; give geometry=...")
+    return side
