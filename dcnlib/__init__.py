@@ -1,0 +1,71 @@
+"""Dynamic Capacity Networks (Almahairi et al., ICML 2016, arXiv 1511.07838): learn, run and extend them."""
+
+from dcnlib.attention import (
+    POLICIES,
+    attention_pass,
+    entropy,
+    oracle_scores,
+    saliency_map,
+    select_patches,
+)
+from dcnlib.cluttered import ClutteredMNIST, ClutterRules, load_cluttered
+from dcnlib.cost import Multiplications, count_multiplications
+from dcnlib.dcn import Attention, DynamicCapacityNetwork, SingleCapacityNetwork
+from dcnlib.digits import Digits, load_digits
+from dcnlib.experiments import EXPERIMENTS, run_experiment, validation_set
+from dcnlib.layers import CoarseLayers, FineLayers, TopLayers
+from dcnlib.patches import Geometry, covered_size, derive_geometry, extract_patches, receptive_field
+from dcnlib.pretrained import PRETRAINED, ModelSpec, load_pretrained
+from dcnlib.results import ErrorRate, load_record, project_root
+from dcnlib.training import (
+    Evaluation,
+    TrainingSettings,
+    evaluate,
+    fit,
+    load_weights,
+    save_weights,
+    seed_everything,
+)
+
+__all__ = [
+    "EXPERIMENTS",
+    "POLICIES",
+    "PRETRAINED",
+    "Attention",
+    "ClutterRules",
+    "ClutteredMNIST",
+    "CoarseLayers",
+    "Digits",
+    "DynamicCapacityNetwork",
+    "ErrorRate",
+    "Evaluation",
+    "FineLayers",
+    "Geometry",
+    "ModelSpec",
+    "Multiplications",
+    "SingleCapacityNetwork",
+    "TopLayers",
+    "TrainingSettings",
+    "attention_pass",
+    "count_multiplications",
+    "covered_size",
+    "derive_geometry",
+    "entropy",
+    "evaluate",
+    "extract_patches",
+    "fit",
+    "load_cluttered",
+    "load_digits",
+    "load_pretrained",
+    "load_record",
+    "load_weights",
+    "oracle_scores",
+    "project_root",
+    "receptive_field",
+    "run_experiment",
+    "saliency_map",
+    "save_weights",
+    "seed_everything",
+    "select_patches",
+    "validation_set",
+]

@@ -1,58 +1,177 @@
-"""The command line: `python -m dcnlib train|evaluate|...`, the same as the library from a terminal."""
+"""The command line: the library from a terminal, for people on a GPU server."""
 
 import argparse
+import json
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any, get_args
 
-from dcnlib.cluttered import ClutteredMNIST
-from dcnlib.digits import load_digits
-from dcnlib.pretrained import ModelSpec
-from dcnlib.results import save_record
-from dcnlib.training import TrainingSettings, evaluate, fit, seed_everything
+from dcnlib.cluttered import load_cluttered
+from dcnlib.cost import count_multiplications
+from dcnlib.dcn import Objective
+from dcnlib.digits import SPLITS
+from dcnlib.experiments import EXPERIMENTS, promote, run_experiment, seeded_model, test_once
+from dcnlib.pretrained import PRETRAINED, Kind, ModelSpec, load_pretrained
+from dcnlib.results import Record, load_record
+from dcnlib.training import TrainingSettings, evaluate, fit, load_weights, resolve_device
 
-VALIDATION_SEED, TEST_SEED = 1_000_001, 1_000_002
+DESCRIPTION = "Dynamic Capacity Networks: train, evaluate and take apart the models of the paper on Cluttered MNIST."
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="dcnlib", allow_abbrev=False)
-    parser.add_argument("--model", default="dcn")
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--k", type=int, default=8)
-    parser.add_argument("--hint-weight", type=float, default=0.1)
-    parser.add_argument("--run-dir", required=True)
-    parser.add_argument("--test", action="store_true")
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Bad input ends with a message and exit status 2, like a mistyped option."""
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    try:
+        args.run(args)
+    except (ValueError, TypeError, FileNotFoundError, FloatingPointError) as error:
+        print(f"{parser.prog} {args.command}: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands with their options and help."""
+    parser = argparse.ArgumentParser(prog="dcnlib", description=DESCRIPTION, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], help: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            help=help,
+            description=help,
+            allow_abbrev=False,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        added.set_defaults(run=run)
+        return added
+
+    train = command("train", _train, "Train a model; a run that was interrupted goes on.")
+    _add_model(train)
+    _add_data(train)
+    train.add_argument("--name", help="name of the run, by default made from the model")
+    train.add_argument("--run-dir", type=Path, help="where the run is kept, by default runs/NAME")
+    train.add_argument("--test", action="store_true", help="evaluate once on the test set at the end (source mnist)")
     for option in fields(TrainingSettings):
-        kind = {"action": argparse.BooleanOptionalAction} if option.type is bool else {"type": option.type}
-        if option.name == "precision":
-            kind = {"type": str}
-        parser.add_argument(f"--{option.name.replace('_', '-')}", default=option.default, **kind)
-    args = parser.parse_args()
+        kind: dict[str, Any] = {"type": type(option.default)}
+        if isinstance(option.default, bool):
+            kind = {"action": argparse.BooleanOptionalAction}
+        train.add_argument(f"--{option.name.replace('_', '-')}", default=option.default, help=" ", **kind)
+
+    test = command("evaluate", _evaluate, "Measure the error of shipped or own weights.")
+    which = test.add_mutually_exclusive_group(required=True)
+    which.add_argument("--pretrained", choices=PRETRAINED, help="a model shipped with the package")
+    which.add_argument("--weights", type=Path, help="a weights.safetensors file of a run; say which --model it is")
+    _add_model(test)
+    _add_data(test)
+    test.add_argument(
+        "--split", default="validation", choices=sorted({s for splits in SPLITS.values() for s in splits})
+    )
+    test.add_argument("--patches", type=int, help="override the number of patches at test time")
+    test.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+
+    count = command("count", _count, "Count a model's multiplications part by part.")
+    _add_model(count)
+
+    experiment = command("experiment", _experiment, "Run one of the project's experiments in full, resumed if need be.")
+    experiment.add_argument("experiment", choices=EXPERIMENTS)
+    experiment.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+
+    promotion = command("promote", _promote, "Copy a finished run's record to results/ and its weights to the package.")
+    promotion.add_argument("run_dir", type=Path)
+
+    record = command("record", _record, "Print the record of a run of this project as JSON.")
+    record.add_argument("record", help="its name, such as dcn-k8-hints")
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="dcn", choices=get_args(Kind), help="which of the paper's models")
+    parser.add_argument("--k", type=int, default=8, help="patches per image (dcn)")
+    parser.add_argument("--hint-weight", type=float, default=0.1, help="weight of the hints (dcn)")
+    parser.add_argument("--objective", default="sum", choices=get_args(Objective), help="how hints are added (dcn)")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", default="mnist", choices=SPLITS, help="all of MNIST, or the 5,000 embedded digits")
+    parser.add_argument("--data", type=Path, help="folder that holds MNIST/raw, by default $DCNLIB_DATA or the cache")
+
+
+def _spec(args: argparse.Namespace) -> ModelSpec:
+    return ModelSpec(args.model, k=args.k, hint_weight=args.hint_weight, objective=args.objective)
+
+
+def _train(args: argparse.Namespace) -> None:
     settings = TrainingSettings(**{option.name: getattr(args, option.name) for option in fields(TrainingSettings)})
-    spec = ModelSpec(args.model, k=args.k, hint_weight=args.hint_weight)
-    seed_everything(settings.seed)
-    model = spec.build()
-    train = ClutteredMNIST(load_digits("train", source="mnist"), seed=settings.seed, fresh=True)
-    validation = ClutteredMNIST(load_digits("validation", source="mnist"), seed=VALIDATION_SEED)
+    spec = _spec(args)
+    name = args.name or (f"dcn-k{spec.k}" if spec.kind == "dcn" else spec.kind)
+    run_dir = args.run_dir or Path("runs") / name
+    data = {"source": args.source, "root": args.data}
+    test_data = load_cluttered("test", **data) if args.test else None  # a missing test set is told before training
+    model = seeded_model(spec, settings)
     record = fit(
         model,
-        train,
-        validation,
+        load_cluttered("train", seed=settings.seed, **data),
+        load_cluttered("validation", **data),
         settings,
-        name=args.name,
+        name=name,
         description=spec.describe(),
-        run_dir=args.run_dir,
-        on_epoch=lambda figures: print(figures, flush=True),
-        progress=sys.stderr.isatty(),
+        run_dir=run_dir,
+        **_reporting(),
     )
-    if args.test:
-        test = ClutteredMNIST(load_digits("test", source="mnist"), seed=TEST_SEED)
-        result = evaluate(model, test)
-        record["data"]["test"] = test.describe()
-        record["test"] = result.as_record()
-        save_record(Path(args.run_dir) / "record.json", record)
-        print(result.rate)
+    if test_data is not None:
+        record = test_once(model, run_dir, test_data)
+    _print_outcome(record)
+    print(f"kept in {run_dir}")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    if args.pretrained:
+        model = load_pretrained(args.pretrained)
+    else:
+        model = _spec(args).build()
+        load_weights(args.weights, model)
+    model.to(resolve_device(args.device))
+    data = load_cluttered(args.split, source=args.source, root=args.data)
+    result = evaluate(model, data, k=args.patches)
+    print(f"{args.split} error {result.rate} on {len(data)} images, source {args.source}")
+
+
+def _count(args: argparse.Namespace) -> None:
+    cost = count_multiplications(_spec(args).build())
+    for part in ("layers", "top", "saliency", "fine_per_patch", "fine", "second_pass", "total"):
+        print(f"{part:<15}{getattr(cost, part):>12,}")
+
+
+def _experiment(args: argparse.Namespace) -> None:
+    _, record = run_experiment(args.experiment, scale="paper", device=args.device, **_reporting())
+    _print_outcome(record)
+
+
+def _promote(args: argparse.Namespace) -> None:
+    for path in promote(args.run_dir):
+        print(path)
+
+
+def _record(args: argparse.Namespace) -> None:
+    print(json.dumps(load_record(args.record), indent=1))
+
+
+def _reporting() -> dict[str, Any]:
+    def report(figures: Record) -> None:
+        told = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
+        print(told, flush=True)
+
+    return {"progress": sys.stderr.isatty(), "on_epoch": report}
+
+
+def _print_outcome(record: Record) -> None:
+    for part in ("validation", "test"):
+        if part in record:
+            print(f"{part} error {100 * record[part]['error']:.2f} % of {record[part]['count']}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -48,14 +48,14 @@ def attention_pass(top: nn.Module, coarse_map: Tensor) -> tuple[Tensor, Tensor, 
 
 
 def saliency_map(top: nn.Module, coarse_map: Tensor) -> Tensor:
-    """M_ij = || dH / dc_ij ||_2, the L2 norm over the D channels: (B, D, s1, s2) -> (B, s1, s2). See `attention_pass`."""
+    """M_ij = || dH / dc_ij ||_2, L2 over the D channels: (B, D, s1, s2) -> (B, s1, s2). See `attention_pass`."""
     return attention_pass(top, coarse_map)[2]
 
 
 def select_patches(scores: Tensor, k: int) -> Tensor:
-    """The k cells of highest score: (B, s1, s2) -> (B, k) flat indices i * s2 + j, highest first, ties to the lower index.
+    """The k cells of highest score: (B, s1, s2) -> (B, k) flat indices i * s2 + j, highest first.
 
-    Raises ValueError unless k is 0..s1 * s2.
+    The order is stable: ties go to the lower index. Raises ValueError unless k is 0..s1 * s2.
     """
     flat = scores.flatten(1)
     check_k(k, flat.shape[1])
@@ -111,7 +111,7 @@ def resolve_policy(policy: str | Policy) -> Policy:
 
 
 def oracle_scores(boxes: Tensor, geometry: Geometry, map_shape: tuple[int, int]) -> Tensor:
-    """Control that knows the answer: the share of each cell's patch that lies in the image's box, ties to the box's middle.
+    """Control that knows the answer: the share of each cell's patch in the image's box, ties to the box's middle.
 
     boxes (B, 4) top, left, bottom, right in pixels -> (B, s1, s2). `select_patches` makes cells of it, and
     `dcn(images, cells=...)` looks there.

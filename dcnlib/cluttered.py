@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import overload
 
 import numpy as np
@@ -9,7 +10,10 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-from dcnlib.digits import Digits
+from dcnlib.digits import Digits, Source, Split, load_digits
+
+# The project's own sets, on which every recorded error was measured. Training clutter comes from the run's seed.
+SEEDS: dict[Split, int] = {"train": 0, "validation": 1_000_001, "all": 1_000_001, "test": 1_000_002}
 
 Indices = Sequence[int] | np.ndarray | Tensor
 
@@ -18,7 +22,7 @@ Indices = Sequence[int] | np.ndarray | Tensor
 class ClutterRules:
     """The generator's parameters; the defaults are those of the 100x100 task.
 
-    size: side of the square canvas in pixels. distractors: how many digit fragments. crop: side of a fragment in pixels.
+    size: side of the square canvas in pixels. distractors: how many digit fragments. crop: their side in pixels.
     """
 
     size: int = 100
@@ -34,12 +38,12 @@ class ClutteredMNIST(torch.utils.data.Dataset):
     """One cluttered image for each digit: fragments of other digits, then one whole digit, on a black canvas.
 
     Rules, in order: a black canvas; `distractors` fragments, each a `crop` x `crop` window at a uniformly random place
-    of a uniformly random digit of the same set, added at a uniformly random place; clamp to white; digit i, whole, added at a
-    uniformly random place; clamp.
+    of a uniformly random digit of the same set, added at a uniformly random place; clamp to white; digit i, whole,
+    added at a uniformly random place; clamp.
 
     `data[i]` gives (image (1, size, size) float32 in [0, 1], label); `data[indices]` a batch of them, rendered at once.
-    Image i depends on the seed, the epoch and i alone, not on how many images are asked for, and is the same on every machine:
-    the draws come from `numpy.random.RandomState`, whose stream is frozen, and the pixels are integers.
+    Image i depends on the seed, the epoch and i alone, not on how many images are asked for, and is the same on every
+    machine: the draws come from `numpy.random.RandomState`, whose stream is frozen, and the pixels are integers.
 
     With `fresh`, `at_epoch(e)` draws new clutter and places for each epoch, where the paper's set is fixed.
     """
@@ -65,7 +69,7 @@ class ClutteredMNIST(torch.utils.data.Dataset):
         self._draw()
 
     def _draw(self) -> None:
-        """Draw every random number of the epoch: row i holds those of image i, so a longer set has the same beginning."""
+        """Draw every random number of the epoch; row i of the table holds those of image i."""
         count, rules = len(self.digits), self.rules
         height, width = self.digits.images.shape[1:]
         # One column a number to draw; each row of the table gives how many values that number can take.
@@ -97,7 +101,7 @@ class ClutteredMNIST(torch.utils.data.Dataset):
         return torch.from_numpy(self.digits.labels.astype(np.int64))
 
     def at_epoch(self, epoch: int) -> "ClutteredMNIST":
-        """The set that a training epoch sees: this one, or if it is `fresh`, the same digits in that epoch's clutter."""
+        """The set that a training epoch sees: this one or, if it is `fresh`, its digits in that epoch's clutter."""
         if not self.fresh:
             return self
         return ClutteredMNIST(self.digits, rules=self.rules, seed=self.seed, fresh=True, epoch=epoch)
@@ -150,3 +154,14 @@ class ClutteredMNIST(torch.utils.data.Dataset):
             return images[0], int(labels[0])
         images = torch.from_numpy(self.render(index)).unsqueeze(1).float().div_(255)
         return images, torch.from_numpy(self.digits.labels[np.asarray(index)].astype(np.int64))
+
+
+def load_cluttered(
+    split: Split, *, source: Source, root: str | Path | None = None, seed: int | None = None
+) -> ClutteredMNIST:
+    """The project's Cluttered MNIST: `load_digits` in clutter of the split's own seed, fresh each epoch for `train`.
+
+    `source="embedded", split="all"` gives the very images of `source="mnist", split="validation"`, without a network.
+    """
+    digits = load_digits(split, source=source, root=root)
+    return ClutteredMNIST(digits, seed=SEEDS[split] if seed is None else seed, fresh=split == "train")

@@ -63,14 +63,14 @@ class _Look(NamedTuple):
 
 
 class DynamicCapacityNetwork(nn.Module):
-    """Cheap coarse layers everywhere, expensive fine layers on the k patches where they would change the prediction most.
+    """Cheap coarse layers everywhere, expensive fine layers on the k patches that would change the prediction most.
 
     coarse: (B, C, H, W) -> (B, D, s1, s2). fine: patches (N, C, p, p) -> (N, D) or (N, D, 1, 1).
     top: (B, D, s1, s2) -> class scores (B, L), or (B, P, L) for P positions of a sequence. Any modules will do.
 
-    k: patches per image, 0..cells; `dcn(images, k=...)` overrides it. image_shape: (C, H, W); if given, the trio is checked
-    against it here, else at the first call. geometry: where a cell looks; worked out from the modules if they are
-    sequences of convolutions and pools, else it must be given. policy: a name of `POLICIES` or a callable.
+    k: patches per image, 0..cells; `dcn(images, k=...)` overrides it. image_shape: (C, H, W); if given, the trio is
+    checked against it here, else at the first call. geometry: where a cell looks; worked out from the modules if they
+    are sequences of convolutions and pools, else it must be given. policy: a name of `POLICIES` or a callable.
     hint_weight, objective: see `loss`.
 
     Raises ValueError if the three don't fit each other, with what was found and what is needed.
@@ -109,7 +109,7 @@ class DynamicCapacityNetwork(nn.Module):
             self._check_trio(image_shape)
 
     def forward(self, images: Tensor, k: int | None = None, cells: Tensor | None = None) -> Tensor:
-        """Class scores (B, L) of images (B, C, H, W). `k` overrides the model's; `cells` (B, k) overrides the policy."""
+        """Class scores (B, L) of images (B, C, H, W). `k` overrides the model's, `cells` (B, k) the policy."""
         return self._look(images, k, cells).logits
 
     def attend(self, images: Tensor, k: int | None = None, cells: Tensor | None = None) -> Attention:
@@ -123,9 +123,10 @@ class DynamicCapacityNetwork(nn.Module):
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the refined prediction plus hints for the coarse layers (section 3.3), and the named parts.
 
-        hint = mean over images and chosen patches of || c_ij - f_f(x_ij) ||^2. The fine vectors are constants in it and the
-        top layers are not in it, so it moves the coarse layers only, towards vectors that fine ones may replace.
-        objective "sum": cross_entropy + hint_weight * hint; "convex": (1 - hint_weight) * cross_entropy + hint_weight * hint.
+        hint = mean over images and chosen patches of || c_ij - f_f(x_ij) ||^2. The fine vectors are constants in it and
+        the top layers are not in it, so it moves the coarse layers only, towards vectors that fine ones may replace.
+        objective "sum": cross_entropy + hint_weight * hint;
+        "convex": (1 - hint_weight) * cross_entropy + hint_weight * hint, the same direction up to scale.
         """
         check_labels(labels, len(images))
         look = self._look(images, None, None)
@@ -194,8 +195,8 @@ class DynamicCapacityNetwork(nn.Module):
                 last = (cells - 1) * self.geometry.stride + self.geometry.offset
                 if last >= pixels or self.geometry.offset + size <= 0:
                     raise ValueError(
-                        f"{self.geometry} doesn't fit: the coarse layers make {cells} cells of {pixels} pixels, and the "
-                        f"last cell's patch would begin at pixel {last}, outside the image"
+                        f"{self.geometry} doesn't fit: the coarse layers make {cells} cells of {pixels} pixels, and "
+                        f"the last cell's patch would begin at pixel {last}, outside the image"
                     )
             vectors = _try("fine layers", self.fine, like.new_zeros(1, channels, size, size))
             if vectors.ndim < 2 or vectors.shape[0] != 1 or vectors[0].numel() != vectors.shape[1]:

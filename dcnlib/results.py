@@ -1,4 +1,4 @@
-"""Records of runs: what was run, on what, where, and what came out. JSON, one file a run; nothing is typed in by hand."""
+"""Records of runs: what was run, on what, where, and what came out. One JSON file a run, never edited by hand."""
 
 import json
 import math

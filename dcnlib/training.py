@@ -87,9 +87,8 @@ class _Progress:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed torch on every device, and numpy's global stream for user code; the library's own data draws from its own seeds."""
+    """Seed torch on every device. Data sets draw from seeds of their own."""
     torch.manual_seed(seed)
-    np.random.seed(seed)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -118,10 +117,10 @@ def fit(
 ) -> Record:
     """Train `model`, keep the weights of lowest validation error in it, and return the run's record.
 
-    With a `run_dir`, state is saved there at least every `checkpoint_seconds`, and a run that was killed goes on from it;
-    on the same machine and thread count it ends bit-identical to an uninterrupted one. The finished run leaves
-    `record.json` and `weights.safetensors` there. `on_epoch` is called with the epoch's figures; `progress` shows a bar.
-    `description` says in the record what the model is.
+    With a `run_dir`, state is saved there at least every `checkpoint_seconds`, and a run that was killed goes on from
+    it; on the same machine and thread count it ends bit-identical to an uninterrupted one. The finished run leaves
+    `record.json` and `weights.safetensors` there. `on_epoch` is called with each epoch's figures, `progress` shows a
+    bar, and `description` says in the record what the model is.
 
     Raises ValueError if there are fewer images than a batch, or if `run_dir` holds a run with other settings.
     """
@@ -133,7 +132,7 @@ def fit(
         )
     device = resolve_device(settings.device)
     seed_everything(settings.seed)
-    model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=settings.learning_rate, total_steps=settings.epochs * steps

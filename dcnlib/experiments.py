@@ -1,0 +1,132 @@
+"""The recorded runs by name, at three scales: what a notebook loads or trains, and what `make paper` trains in full."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from torch import nn
+
+from dcnlib.cluttered import SEEDS, ClutteredMNIST, load_cluttered
+from dcnlib.digits import load_digits
+from dcnlib.pretrained import PRETRAINED, ModelSpec, load_pretrained
+from dcnlib.results import Record, load_record, project_root, save_record
+from dcnlib.training import TrainingSettings, evaluate, fit, load_weights, seed_everything
+
+Scale = Literal["smoke", "fast", "paper"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A model, and how many times it sees the 55,000 training digits; all else is `TrainingSettings`' default."""
+
+    spec: ModelSpec
+    epochs: int
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "coarse": Experiment(PRETRAINED["coarse"], epochs=10),
+    "fine": Experiment(PRETRAINED["fine"], epochs=3),
+    "dcn-k8-hints": Experiment(PRETRAINED["dcn-k8-hints"], epochs=10),
+    "dcn-k8-no-hints": Experiment(PRETRAINED["dcn-k8-no-hints"], epochs=10),
+    "dcn-k2-hints": Experiment(ModelSpec("dcn", k=2), epochs=3),
+    "dcn-k4-hints": Experiment(ModelSpec("dcn", k=4), epochs=3),
+    "dcn-k16-hints": Experiment(ModelSpec("dcn", k=16), epochs=3),
+    "dcn-k24-hints": Experiment(ModelSpec("dcn", k=24), epochs=3),
+}
+
+
+def run_experiment(
+    name: str, *, scale: Scale, device: str = "auto", **reporting: Any
+) -> tuple[nn.Module | None, Record]:
+    """A model of `EXPERIMENTS` in eval mode, and the record of its run.
+
+    smoke: trained here and now on 256 embedded digits for one epoch; nothing is written.
+    fast: shipped weights (None where none are shipped) and the committed record.
+    paper: trained in full in `runs/NAME` of the project, resumed if it was interrupted, loaded if it is finished; the
+    test set is looked at once, at the end. `reporting` (`progress`, `on_epoch`) goes to `fit`.
+    """
+    check_scale(scale)
+    if name not in EXPERIMENTS:
+        raise ValueError(f"name must be one of {', '.join(EXPERIMENTS)}, got {name!r}")
+    experiment = EXPERIMENTS[name]
+    if scale == "fast":
+        return (load_pretrained(name) if name in PRETRAINED else None), load_record(name)
+
+    run: dict[str, Any] = {"name": name, "description": experiment.spec.describe(), **reporting}
+    if scale == "smoke":
+        settings = TrainingSettings(epochs=1, batch_size=32, device=device)
+        train = ClutteredMNIST(load_digits("train", source="embedded").subset(256), seed=settings.seed, fresh=True)
+        model = seeded_model(experiment.spec, settings)
+        return model, fit(model, train, validation_set(scale), settings, **run)
+
+    settings = TrainingSettings(epochs=experiment.epochs, device=device, compile=can_compile())
+    folder = project_root() / "runs" / name
+    model = seeded_model(experiment.spec, settings)
+    if (folder / "record.json").is_file():
+        record = json.loads((folder / "record.json").read_text())
+        if "test" in record:
+            load_weights(folder / "weights.safetensors", model)
+            return model.eval(), record
+    train = load_cluttered("train", source="mnist", seed=settings.seed)
+    fit(model, train, validation_set(scale), settings, run_dir=folder, **run)
+    return model, test_once(model, folder, load_cluttered("test", source="mnist"))
+
+
+def seeded_model(spec: ModelSpec, settings: TrainingSettings) -> nn.Module:
+    """A model whose initial weights come from the settings' seed."""
+    seed_everything(settings.seed)
+    return spec.build()
+
+
+def test_once(model: nn.Module, run_dir: str | Path, test_data: ClutteredMNIST) -> Record:
+    """Evaluate a finished run's model on the test set, and keep the result in the run's record."""
+    path = Path(run_dir) / "record.json"
+    record = json.loads(path.read_text())
+    record["data"]["test"] = test_data.describe()
+    record["test"] = evaluate(model, test_data).as_record()
+    save_record(path, record)
+    return record
+
+
+def promote(run_dir: str | Path) -> list[Path]:
+    """Copy a finished, tested run into the project: its record to `results/`, and the weights of a shipped model to
+    `dcnlib/weights/`. Returns the files written; raises FileNotFoundError or ValueError for an unfinished run."""
+    path = Path(run_dir) / "record.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{run_dir} holds no finished run: no record.json")
+    record = json.loads(path.read_text())
+    if "test" not in record:
+        raise ValueError(f"{run_dir} was not evaluated on the test set: finish it first")
+    root, name = project_root(), record["name"]
+    written = [root / "results" / f"{name}.json"]
+    save_record(written[0], record)
+    if name in PRETRAINED:
+        model = PRETRAINED[name].build()
+        load_weights(Path(run_dir) / "weights.safetensors", model)  # refuses the weights of another model
+        written.append(root / "dcnlib" / "weights" / f"{name}.safetensors")
+        shutil.copyfile(Path(run_dir) / "weights.safetensors", written[1])
+    return written
+
+
+def validation_set(scale: Scale) -> ClutteredMNIST:
+    """What a notebook evaluates on: at smoke scale 200 embedded digits kept from training, else the 5,000 of the
+    validation split, which need no network."""
+    check_scale(scale)
+    if scale == "smoke":
+        return ClutteredMNIST(load_digits("validation", source="embedded").subset(200), seed=SEEDS["validation"])
+    return load_cluttered("validation", source="mnist")
+
+
+def check_scale(scale: str) -> None:
+    """Raise ValueError for an unknown scale."""
+    if scale not in get_args(Scale):
+        raise ValueError(f"scale must be one of {', '.join(get_args(Scale))}, got {scale!r}")
+
+
+def can_compile() -> bool:
+    """Whether torch.compile has what it needs here: a GPU, or a C++ compiler for the CPU."""
+    import torch
+
+    return torch.cuda.is_available() or any(shutil.which(name) for name in ("c++", "g++", "clang++"))

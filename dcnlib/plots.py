@@ -1,0 +1,155 @@
+"""Pictures for notebooks and README. Every function draws on Axes and returns them; only `save_figure` writes."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from dcnlib.dcn import Attention, DynamicCapacityNetwork
+from dcnlib.patches import Geometry
+from dcnlib.results import ErrorRate, Record, project_root
+
+# Okabe and Ito's colours, distinct for colour-blind readers too.
+ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE, GREY = (
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+    "#999999",
+)
+
+
+def save_figure(figure: Figure, name: str, *, save: bool) -> None:
+    """Write `figures/NAME.png` of the project if `save`; the file is the same on each run of the same machine."""
+    if save:
+        folder = project_root() / "figures"
+        folder.mkdir(exist_ok=True)
+        figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+
+
+def show_image(axes: Axes, image: Tensor | np.ndarray, title: str = "") -> Axes:
+    """An image (C, H, W) with 1 or 3 channels, or (H, W), in [0, 1] or uint8, pixel (0, 0) at the top left."""
+    pixels = np.asarray(image)
+    if pixels.ndim == 3:
+        pixels = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+    white = 255 if pixels.dtype == np.uint8 else 1
+    height, width = pixels.shape[:2]
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=white, interpolation="nearest", extent=(0, width, height, 0))
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(title, fontsize=10)
+    return axes
+
+
+def draw_boxes(axes: Axes, boxes: Tensor, *, color: str = ORANGE, numbers: bool = False, width: float = 1.5) -> Axes:
+    """Outline boxes (n, 4) top, left, bottom, right in pixels on an image drawn by `show_image`."""
+    for number, (top, left, bottom, right) in enumerate(boxes.tolist(), start=1):
+        axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=color, linewidth=width))
+        if numbers:
+            axes.text(
+                left + 1, top + 1, str(number), color=color, fontsize=7, va="top", fontweight="bold", clip_on=True
+            )
+    return axes
+
+
+def show_patch_places(
+    axes: Axes, image: Tensor, cells: Tensor, geometry: Geometry, map_width: int, title: str = ""
+) -> Axes:
+    """An image with the patches of its chosen cells (k,), numbered in their order."""
+    show_image(axes, image, title)
+    height, width = image.shape[-2:]
+    axes.set(xlim=(-3, width + 3), ylim=(height + 3, -3))  # patches may reach a few pixels over the border
+    axes.set_facecolor("#333333")
+    return draw_boxes(axes, geometry.boxes(cells, map_width), numbers=True)
+
+
+def show_map(axes: Axes, values: Tensor, title: str = "", *, covered: int | None = None) -> Axes:
+    """A map of one value per cell (s1, s2), such as saliency. Cells from row or column `covered` on are greyed: they
+    never reach the output (see `covered_size`)."""
+    shown = np.asarray(values.detach(), dtype=float)
+    if covered is not None:
+        shown = shown.copy()
+        shown[covered:], shown[:, covered:] = np.nan, np.nan
+    colors = plt.get_cmap("viridis").with_extremes(bad="#bbbbbb")
+    axes.imshow(shown, cmap=colors, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(title, fontsize=10)
+    return axes
+
+
+def show_patches(axes: Axes, patches: Tensor, title: str = "", *, columns: int = 4) -> Axes:
+    """Patches (k, C, p, p) of one image side by side in rows of `columns`, most salient first."""
+    count, channels, size, _ = patches.shape
+    columns = max(1, min(columns, count))
+    rows = max(1, -(-count // columns))
+    sheet = np.ones((channels, rows * (size + 1) - 1, columns * (size + 1) - 1))
+    for number, patch in enumerate(np.asarray(patches)):
+        top, left = number // columns * (size + 1), number % columns * (size + 1)
+        sheet[:, top : top + size, left : left + size] = patch
+    return show_image(axes, sheet, title)
+
+
+def show_prediction(axes: Axes, before: Tensor, after: Tensor, label: int | None = None, title: str = "") -> Axes:
+    """Class probabilities of one image before and after, from logits (L,), as bars; the true class is bold."""
+    classes = np.arange(len(before))
+    axes.bar(classes - 0.2, before.softmax(-1).numpy(), 0.4, color=SKY, label="coarse")
+    axes.bar(classes + 0.2, after.softmax(-1).numpy(), 0.4, color=BLUE, label="refined")
+    axes.set(xticks=classes, ylim=(0, 1.02), xlabel="class", ylabel="probability")
+    if label is not None:
+        axes.get_xticklabels()[label].set_fontweight("bold")
+        axes.get_xticklabels()[label].set_color(VERMILLION)
+    axes.legend(fontsize=8, frameon=False)
+    axes.set_title(title, fontsize=10)
+    return axes
+
+
+def show_attention(
+    model: DynamicCapacityNetwork, images: Tensor, labels: Tensor, attention: Attention, *, covered: int | None = None
+) -> np.ndarray:
+    """One row an image: the image with its patches, the saliency map, the patches, the prediction before and after.
+
+    Returns the Axes as an array (B, 4) of a new figure.
+    """
+    rows = len(images)
+    _, grid = plt.subplots(
+        rows, 4, figsize=(12, 2.9 * rows), squeeze=False, layout="constrained", width_ratios=[1, 1, 1.3, 1.5]
+    )
+    width = attention.coarse_map.shape[3]
+    for b, row in enumerate(grid):
+        k = attention.cells.shape[1]
+        show_patch_places(row[0], images[b], attention.cells[b], model.geometry, width, f"image and its {k} patches")
+        show_map(row[1], attention.saliency[b], f"saliency (entropy {attention.entropy[b]:.2f} nats)", covered=covered)
+        show_patches(row[2], attention.patches[b], "patches, most salient first")
+        before, after = attention.coarse_logits[b], attention.logits[b]
+        title = f"{int(before.argmax())} before, {int(after.argmax())} after, truth {int(labels[b])}"
+        show_prediction(row[3], before, after, int(labels[b]), title)
+    return grid
+
+
+def plot_curves(axes: Axes, records: Mapping[str, Record], curve: str, *, ylabel: str, scale: float = 1) -> Axes:
+    """One of the recorded curves of several runs against the epoch, by label."""
+    for (label, record), color in zip(records.items(), (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY), strict=False):
+        values = scale * np.array(record["curves"][curve])
+        axes.plot(np.arange(1, len(values) + 1), values, marker="o", markersize=3, color=color, label=label)
+    axes.set(xlabel="epoch", ylabel=ylabel)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, frameon=False)
+    return axes
+
+
+def plot_errors(
+    axes: Axes, x: Sequence[float], rates: Sequence[ErrorRate], *, label: str, color: str = BLUE, marker: str = "o"
+) -> Axes:
+    """Error rates in % with their 95 % intervals against any quantity."""
+    errors = np.array([100 * rate.fraction for rate in rates])
+    low, high = (100 * np.array(bounds) for bounds in zip(*(rate.interval for rate in rates), strict=True))
+    bars = np.clip([errors - low, high - errors], 0, None)
+    axes.errorbar(x, errors, yerr=bars, label=label, color=color, marker=marker, capsize=2, markersize=4, linewidth=1.2)
+    axes.set(ylabel="error in %")
+    axes.grid(alpha=0.3)
+    return axes
