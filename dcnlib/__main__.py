@@ -15,6 +15,7 @@ from dcnlib.digits import SPLITS
 from dcnlib.experiments import EXPERIMENTS, promote, run_experiment, seeded_model, test_once
 from dcnlib.pretrained import PRETRAINED, Kind, ModelSpec, load_pretrained
 from dcnlib.results import Record, load_record
+from dcnlib.tables import results_table
 from dcnlib.training import TrainingSettings, evaluate, fit, load_weights, resolve_device
 
 DESCRIPTION = "Dynamic Capacity Networks: train, evaluate and take apart the models of the paper on Cluttered MNIST."
@@ -75,8 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
     count = command("count", _count, "Count a model's multiplications part by part.")
     _add_model(count)
 
-    experiment = command("experiment", _experiment, "Run one of the project's experiments in full, resumed if need be.")
-    experiment.add_argument("experiment", choices=EXPERIMENTS)
+    experiment = command("experiment", _experiment, "Run experiments of the project in full, resumed if need be.")
+    experiment.add_argument("experiments", nargs="+", choices=["all", *EXPERIMENTS], metavar="NAME", help="or all")
     experiment.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
     promotion = command("promote", _promote, "Copy a finished run's record to results/ and its weights to the package.")
@@ -84,6 +85,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     record = command("record", _record, "Print the record of a run of this project as JSON.")
     record.add_argument("record", help="its name, such as dcn-k8-hints")
+
+    command("table", _table, "Print the table of results, made from the records, as Markdown.")
     return parser
 
 
@@ -146,8 +149,10 @@ def _count(args: argparse.Namespace) -> None:
 
 
 def _experiment(args: argparse.Namespace) -> None:
-    _, record = run_experiment(args.experiment, scale="paper", device=args.device, **_reporting())
-    _print_outcome(record)
+    for name in EXPERIMENTS if "all" in args.experiments else args.experiments:
+        print(f"== {name}", flush=True)
+        _, record = run_experiment(name, scale="paper", device=args.device, **_reporting())
+        _print_outcome(record)
 
 
 def _promote(args: argparse.Namespace) -> None:
@@ -157,6 +162,10 @@ def _promote(args: argparse.Namespace) -> None:
 
 def _record(args: argparse.Namespace) -> None:
     print(json.dumps(load_record(args.record), indent=1))
+
+
+def _table(args: argparse.Namespace) -> None:
+    print(results_table())
 
 
 def _reporting() -> dict[str, Any]:

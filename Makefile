@@ -1,0 +1,54 @@
+# make reproduce · test · lab · paper · clean. Each sets up its own environment in .venv first; needs Python 3.11+ and make.
+PYTHON ?= python3
+BIN := .venv/bin
+ENV := .venv/installed
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+EXTRA_KEYS := metadata.papermill metadata.widgets cell.metadata.papermill
+
+.PHONY: reproduce test lab paper notebooks-committed clean
+
+$(ENV): pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, this is ' + sys.version)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check --editable ".[notebooks,dev]"
+	touch $@
+
+# Run every notebook at a scale of notebooks/scales; the executed copies go to build/, pictures to figures/.
+define run_notebooks
+	@mkdir -p build/$(1)
+	@for notebook in $(notdir $(NOTEBOOKS)); do \
+		echo "== $$notebook"; \
+		$(BIN)/papermill notebooks/$$notebook build/$(1)/$$notebook --cwd notebooks --kernel python3 \
+			--parameters_file notebooks/scales/$(1).yaml $(2) || exit 1; \
+	done
+	@echo; echo "Executed notebooks, to read, in build/$(1)/:"; ls build/$(1)
+	@echo "Pictures in figures/:"; ls figures
+endef
+
+reproduce: $(ENV)
+	$(call run_notebooks,fast,--execution-timeout 600)
+
+paper: $(ENV)
+	$(BIN)/python -m dcnlib experiment all
+	$(call run_notebooks,paper,)
+	@echo "Finished runs lie in runs/; '$(BIN)/python -m dcnlib promote runs/NAME' makes one the project's record."
+
+test: $(ENV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/nbstripout --verify --keep-output --keep-count --extra-keys "$(EXTRA_KEYS)" $(NOTEBOOKS)
+	$(BIN)/pytest --nbval --nbval-cell-timeout 600 --durations 10 tests notebooks
+
+lab: $(ENV)
+	$(BIN)/jupyter lab notebooks
+
+# Before a commit: run the notebooks as they stand, in place, and strip what changes from run to run.
+notebooks-committed: $(ENV)
+	@for notebook in $(NOTEBOOKS); do \
+		$(BIN)/papermill $$notebook $$notebook --cwd notebooks --kernel python3 --execution-timeout 600 || exit 1; \
+	done
+	$(BIN)/nbstripout --keep-output --keep-count --extra-keys "$(EXTRA_KEYS)" $(NOTEBOOKS)
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

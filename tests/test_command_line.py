@@ -1,0 +1,102 @@
+"""The command line as a user types it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dcnlib import ModelSpec, load_weights
+from dcnlib.__main__ import main
+
+TINY = ["train", "--source", "embedded", "--epochs", "1", "--batch-size", "500", "--device", "cpu", "--model", "coarse"]
+
+
+def test_help_names_every_command():
+    done = subprocess.run([sys.executable, "-m", "dcnlib", "--help"], capture_output=True, text=True, check=True)
+    for command in ("train", "evaluate", "count", "experiment", "promote", "record", "table"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--epoch", "1"],  # abbreviations are typos too
+        ["train", "--learning-rat", "1"],
+        ["train", "--model", "cnn"],
+        ["train", "--epochs", "many"],
+        ["evaluate"],
+        ["evaluate", "--pretrained", "dcn-k9"],
+        ["experiment", "everything"],
+        [],
+    ],
+)
+def test_mistyped_options_fail(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--epochs", "0"], "epochs must be at least 1"),
+        (["train", "--device", "tpu"], "tpu"),
+        (["train", "--k", "-1"], "k, the number of patches"),
+        (["train", "--data", "/nowhere"], "no MNIST"),
+        (["train", "--source", "embedded", "--test"], "'test'"),
+        (["evaluate", "--weights", "/nowhere.safetensors"], "no weights"),
+        (["evaluate", "--pretrained", "coarse", "--split", "test", "--source", "embedded"], "'test'"),
+        (["promote", "/nowhere"], "no finished run"),
+        (["record", "dcn-k9"], "no record 'dcn-k9'"),
+    ],
+)
+def test_bad_input_ends_with_a_message_and_status_2(arguments, message, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_train_then_evaluate(tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    assert main([*TINY, "--run-dir", str(run_dir)]) == 0
+    record = json.loads((run_dir / "record.json").read_text())
+    assert record["model"] == {"kind": "coarse"}
+    assert record["data"]["train"]["source"] == "embedded"
+    assert record["settings"]["batch_size"] == 500
+    load_weights(run_dir / "weights.safetensors", ModelSpec("coarse").build())
+    told = capsys.readouterr().out
+    assert f"validation error {100 * record['validation']['error']:.2f} %" in told
+
+    command = ["evaluate", "--model", "coarse", "--weights", str(run_dir / "weights.safetensors")]
+    assert main([*command, "--source", "embedded", "--device", "cpu"]) == 0
+    assert f"{100 * record['validation']['error']:.2f} %" in capsys.readouterr().out
+
+    assert main(["promote", str(run_dir)]) == 2  # never seen the test set
+    assert "test set" in capsys.readouterr().err
+
+
+def test_train_says_before_training_that_the_test_set_is_missing(tmp_path, capsys):
+    assert main(["train", "--data", str(tmp_path), "--test", "--run-dir", str(tmp_path / "run")]) == 2
+    assert "no MNIST" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_count_prints_all_parts(capsys):
+    assert main(["count", "--model", "dcn", "--k", "4"]) == 0
+    lines = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    assert int(lines["fine"].replace(",", "")) == 4 * int(lines["fine_per_patch"].replace(",", ""))
+
+
+def test_the_module_runs_from_any_folder(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "dcnlib", "count", "--model", "coarse"],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,59 @@
+"""Multiplications against counts by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from dcnlib import CoarseLayers, DynamicCapacityNetwork, FineLayers, ModelSpec, TopLayers, count_multiplications
+
+# Output positions x output channels x input channels x window, layer by layer (paper, section 4.1).
+COARSE = 47 * 47 * 12 * 1 * 49 + 23 * 23 * 24 * 12 * 9
+TOP = 10 * 10 * 96 * 24 * 16 + 96 * 10
+PATCH = 12 * 12 * 24 * 9 + 12 * 12 * 24 * 24 * 9 + 2 * 6 * 6 * 24 * 24 * 9 + 24 * 24 * 9
+FINE = 98 * 98 * 24 * 9 + 98 * 98 * 24 * 24 * 9 + 2 * 49 * 49 * 24 * 24 * 9 + 22 * 22 * 24 * 24 * 9
+
+
+def test_dcn_parts_agree_with_counts_by_hand():
+    cost = count_multiplications(ModelSpec("dcn", k=8).build())
+    # The saliency's backward pass reaches every window of the convolution and the linear layer once more.
+    assert (cost.layers, cost.top, cost.saliency, cost.second_pass) == (COARSE, TOP, TOP, TOP)
+    assert (cost.fine_per_patch, cost.fine) == (PATCH, 8 * PATCH)
+    assert cost.total == COARSE + 3 * TOP + 8 * PATCH
+
+
+def test_single_models_agree_with_counts_by_hand():
+    coarse, fine = (count_multiplications(ModelSpec(kind).build()) for kind in ("coarse", "fine"))
+    assert (coarse.layers, coarse.top, coarse.total) == (COARSE, TOP, COARSE + TOP)
+    assert (fine.layers, fine.top, fine.total) == (FINE, TOP, FINE + TOP)
+
+
+def test_without_patches_a_dcn_costs_what_the_coarse_model_costs():
+    model = ModelSpec("dcn").build()
+    assert count_multiplications(model, k=0) == count_multiplications(ModelSpec("coarse").build())
+
+
+@pytest.mark.parametrize("policy", ["random", "center", "coarse-norm"])
+def test_policies_that_ask_no_gradient_skip_the_first_pass(policy):
+    model = DynamicCapacityNetwork(
+        coarse=CoarseLayers(), fine=FineLayers(), top=TopLayers(), image_shape=(1, 100, 100), policy=policy
+    )
+    cost = count_multiplications(model)
+    assert (cost.top, cost.saliency, cost.second_pass) == (0, 0, TOP)
+
+
+def test_counting_leaves_modes_and_statistics_alone():
+    model = ModelSpec("dcn").build().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    count_multiplications(model)
+    assert all(part.training for part in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_an_unknown_model_or_image_shape_is_refused():
+    with pytest.raises(TypeError, match="Linear"):
+        count_multiplications(nn.Linear(2, 2), (1, 4, 2))
+    model = DynamicCapacityNetwork(coarse=CoarseLayers(), fine=FineLayers(), top=TopLayers())
+    with pytest.raises(ValueError, match="image_shape"):
+        count_multiplications(model)
+    with pytest.raises(ValueError, match=r"0\.\.529"):
+        count_multiplications(model, (1, 100, 100), k=530)

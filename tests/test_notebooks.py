@@ -1,0 +1,122 @@
+"""The notebooks: run at smoke scale, committed clean with outputs that nbval can compare, parameters that are read."""
+
+import ast
+import re
+
+import nbformat
+import papermill
+import pytest
+import yaml
+
+from dcnlib import project_root
+
+ROOT = project_root()
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SCALES = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "notebooks" / "scales").glob("*.yaml")}
+# nbval compares every text output of every cell but these.
+IGNORED = "nbval-ignore-output"
+MIN_COMPARED = 8
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def test_the_notebooks_are_there_in_order():
+    assert [path.stem for path in NOTEBOOKS][:6] == [
+        "01_cluttered_mnist",
+        "02_coarse_and_fine_networks",
+        "03_entropy_gradient_saliency",
+        "04_dynamic_capacity_network",
+        "05_training",
+        "06_number_of_patches",
+    ]
+
+
+@each_notebook
+def test_runs_at_smoke_scale_and_leaves_the_tree_alone(path, tmp_path):
+    figures = {file: file.stat().st_mtime_ns for file in (ROOT / "figures").iterdir()}
+    papermill.execute_notebook(
+        path,
+        tmp_path / path.name,
+        parameters=SCALES["smoke"],
+        cwd=path.parent,
+        kernel_name="python3",
+        execution_timeout=300,
+        progress_bar=False,
+    )
+    executed = nbformat.read(tmp_path / path.name, as_version=4)
+    assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code" and cell.source.strip())
+    assert {file: file.stat().st_mtime_ns for file in (ROOT / "figures").iterdir()} == figures
+
+
+@each_notebook
+def test_is_committed_with_outputs_in_order(path):
+    nbformat.validate(nbformat.read(path, as_version=4))
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert any("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs)
+    streams = [output.name for cell in cells for output in cell.outputs if output.output_type == "stream"]
+    assert "stderr" not in streams
+
+
+@each_notebook
+def test_nbval_has_enough_to_compare(path):
+    """A notebook with stripped outputs passes nbval without any comparison; so count what it compares."""
+
+    def compared(output):
+        return output.output_type == "stream" or any(kind.startswith("text/") for kind in output.get("data", {}))
+
+    cells = [cell for cell in code_cells(path) if IGNORED not in cell.metadata.get("tags", [])]
+    count = sum(any(compared(output) for output in cell.outputs) for cell in cells)
+    assert count >= MIN_COMPARED, f"nbval compares the text of only {count} cells of {path.name}"
+
+
+@each_notebook
+@pytest.mark.parametrize("scale", SCALES)
+def test_scale_files_name_parameters_that_the_notebook_has(path, scale):
+    known = papermill.inspect_notebook(path)
+    assert SCALES[scale].keys() <= known.keys()  # papermill itself only warns of an unknown name
+
+
+@each_notebook
+def test_every_parameter_is_a_literal_and_is_read_later(path):
+    cells = code_cells(path)
+    (position,) = [n for n, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", [])]
+    assignments = ast.parse(cells[position].source).body
+    assert assignments
+    names = set()
+    for statement in assignments:
+        assert isinstance(statement, ast.Assign)
+        ast.literal_eval(statement.value)
+        names |= {target.id for target in statement.targets}
+    later = [node for cell in cells[position + 1 :] for node in ast.walk(ast.parse(cell.source))]
+    assert names <= {node.id for node in later if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+@each_notebook
+def test_committed_parameters_are_those_of_fast_scale_without_figures(path):
+    """What the committed cell says is what nbval runs."""
+    known = papermill.inspect_notebook(path)
+    assert known["SCALE"]["default"].strip("\"'") == "fast"
+    assert known["SAVE_FIGURES"]["default"] == "False"
+
+
+@each_notebook
+def test_code_cells_are_short_and_name_no_place(path):
+    for cell in code_cells(path):
+        assert len(cell.source.splitlines()) <= 40
+        assert "../" not in cell.source
+
+
+def test_every_figure_is_made_by_exactly_one_notebook():
+    made = [
+        name
+        for path in NOTEBOOKS
+        for cell in code_cells(path)
+        for name in re.findall(r"save_figure\(\s*\w+,\s*[\"']([\w-]+)[\"']", cell.source)
+    ]
+    assert len(made) == len(set(made))
+    assert {path.stem for path in (ROOT / "figures").iterdir()} == set(made)

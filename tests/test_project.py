@@ -1,0 +1,114 @@
+"""The repository around the library: declared once, installable, and telling nothing of the machine it was made on."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dcnlib import PRETRAINED, load_record, project_root
+from dcnlib.experiments import EXPERIMENTS
+from dcnlib.tables import results_table
+
+ROOT = project_root()
+
+
+@pytest.fixture(scope="module")
+def declared():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_environment_yml_declares_no_version_of_its_own(declared):
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, installed = environment["dependencies"]
+    assert python == f"python{declared['project']['requires-python']}"
+    assert pip == "pip"
+    extras = ",".join(declared["project"]["optional-dependencies"])
+    assert installed == {"pip": [f"--editable .[{extras}]"]}
+
+
+def test_the_wheel_works_outside_the_repository(tmp_path):
+    build = [sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
+    subprocess.run(build, check=True, capture_output=True, cwd=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = """
+import torch, dcnlib
+from dcnlib.results import records_folder
+print(dcnlib.__file__)
+print(records_folder())
+for name in dcnlib.PRETRAINED:
+    model = dcnlib.load_pretrained(name)
+    assert not model.training and dcnlib.load_record(name)["name"] == name
+    assert model(torch.zeros(1, 1, 100, 100)).shape == (1, 10)
+"""
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [Path(line).is_relative_to(tmp_path / "site") for line in done.stdout.splitlines()] == [True, True]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_has_a_complete_record(name):
+    record = load_record(name)
+    assert record["name"] == name
+    assert record["model"] == EXPERIMENTS[name].spec.describe()
+    assert record["settings"]["epochs"] == EXPERIMENTS[name].epochs == len(record["curves"]["validation_error"])
+    assert record["data"]["train"] | {"seed": 0} == {
+        "name": "cluttered-mnist",
+        "source": "mnist",
+        "split": "train",
+        "count": 55_000,
+        "size": 100,
+        "distractors": 8,
+        "crop": 8,
+        "seed": 0,
+        "fresh": True,
+    }
+    assert record["validation"]["error"] == min(record["curves"]["validation_error"])
+    assert record["test"]["count"] == 10_000
+    assert record["data"]["test"]["seed"] != record["data"]["validation"]["seed"]
+    assert re.fullmatch(r"[0-9a-f]{40}", record["git_revision"])
+    assert record["git_dirty"] is False
+    assert record["wall_seconds"] > 0
+    assert {"python", "torch", "numpy"} <= record["versions"].keys()
+    assert {"processor", "cores", "threads", "device"} <= record["machine"].keys()
+
+
+def test_records_and_weights_are_those_of_known_runs():
+    assert {path.stem for path in (ROOT / "results").glob("*.json")} == set(EXPERIMENTS)
+    assert {path.stem for path in (ROOT / "dcnlib" / "weights").iterdir()} == set(PRETRAINED)
+
+
+def test_the_table_in_the_readme_is_made_from_the_records():
+    assert results_table() in (ROOT / "README.md").read_text()
+
+
+def test_errors_reach_the_goals_of_the_project():
+    """On the 10,000 test images: the coarse model at most 2.6 %, the DCN with hints at most 1.3 %."""
+    assert load_record("coarse")["test"]["error"] <= 0.026
+    assert load_record("dcn-k8-hints")["test"]["error"] <= 0.013
+
+
+def test_no_file_names_a_path_of_the_machine_it_was_made_on():
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if files.returncode != 0:
+        pytest.skip("not a git checkout")
+    pattern = re.compile(r"(?<![\w.])/(?:root|home|work|Users)/\w")
+    for name in files.stdout.splitlines():
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".toml", ".yml", ".yaml", ".json", ".ipynb", ".cff", ""} and path.is_file():
+            assert not pattern.search(path.read_text()), name
+
+
+def test_the_library_prints_nothing_and_knows_no_notebook():
+    for path in (ROOT / "dcnlib").glob("*.py"):
+        source = path.read_text()
+        if path.name != "__main__.py":
+            assert not re.search(r"^\s*print\(", source, re.MULTILINE), path.name
+        assert ".ipynb" not in source, path.name
