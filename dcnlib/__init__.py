@@ -8,24 +8,18 @@ from dcnlib.attention import (
     saliency_map,
     select_patches,
 )
+from dcnlib.checkpoints import load_weights, save_weights
 from dcnlib.cluttered import ClutteredMNIST, ClutterRules, load_cluttered
 from dcnlib.cost import Multiplications, count_multiplications
 from dcnlib.dcn import Attention, DynamicCapacityNetwork, SingleCapacityNetwork
 from dcnlib.digits import Digits, load_digits
+from dcnlib.evaluation import Evaluation, evaluate
 from dcnlib.experiments import EXPERIMENTS, run_experiment, validation_set
 from dcnlib.layers import CoarseLayers, FineLayers, TopLayers
 from dcnlib.patches import Geometry, covered_size, derive_geometry, extract_patches, receptive_field
 from dcnlib.pretrained import PRETRAINED, ModelSpec, load_pretrained
 from dcnlib.results import ErrorRate, load_record, project_root
-from dcnlib.training import (
-    Evaluation,
-    TrainingSettings,
-    evaluate,
-    fit,
-    load_weights,
-    save_weights,
-    seed_everything,
-)
+from dcnlib.training import TrainingSettings, fit, resolve_device, seed_everything
 
 __all__ = [
     "EXPERIMENTS",
@@ -62,6 +56,7 @@ __all__ = [
     "oracle_scores",
     "project_root",
     "receptive_field",
+    "resolve_device",
     "run_experiment",
     "saliency_map",
     "save_weights",

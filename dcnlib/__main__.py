@@ -8,15 +8,23 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dcnlib.checkpoints import load_weights
+from dcnlib.checks import check_values
 from dcnlib.cluttered import load_cluttered
 from dcnlib.cost import count_multiplications
-from dcnlib.dcn import Objective
+from dcnlib.dcn import DynamicCapacityNetwork, Objective
 from dcnlib.digits import SPLITS
+from dcnlib.evaluation import evaluate
 from dcnlib.experiments import EXPERIMENTS, promote, run_experiment, seeded_model, test_once
 from dcnlib.pretrained import PRETRAINED, Kind, ModelSpec, load_pretrained
 from dcnlib.results import Record, load_record
 from dcnlib.tables import results_table
-from dcnlib.training import TrainingSettings, evaluate, fit, load_weights, resolve_device
+from dcnlib.training import TrainingSettings, fit, resolve_device
 
 DESCRIPTION = "Dynamic Capacity Networks: train, evaluate and take apart the models of the paper on Cluttered MNIST."
 
@@ -27,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         args.run(args)
-    except (ValueError, TypeError, FileNotFoundError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
         print(f"{parser.prog} {args.command}: error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -72,6 +80,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     test.add_argument("--patches", type=int, help="override the number of patches at test time")
     test.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+
+    predict = command("predict", _predict, "Say which digit an image shows, and where a shipped model looked.")
+    predict.add_argument(
+        "images", nargs="+", type=Path, help="100x100 images: files of pixels, or .npy with values in [0, 1]"
+    )
+    predict.add_argument("--pretrained", default="dcn-k8-hints", choices=PRETRAINED, help="a shipped model")
 
     count = command("count", _count, "Count a model's multiplications part by part.")
     _add_model(count)
@@ -140,6 +154,36 @@ def _evaluate(args: argparse.Namespace) -> None:
     data = load_cluttered(args.split, source=args.source, root=args.data)
     result = evaluate(model, data, k=args.patches)
     print(f"{args.split} error {result.rate} on {len(data)} images, source {args.source}")
+
+
+def _predict(args: argparse.Namespace) -> None:
+    model = load_pretrained(args.pretrained)
+    for path in args.images:
+        image = read_image(path)
+        if isinstance(model, DynamicCapacityNetwork):
+            look = model.attend(image)
+            boxes = model.geometry.boxes(look.cells[0], look.coarse_map.shape[3])
+            before, after = int(look.coarse_logits.argmax()), int(look.logits.argmax())
+            corners = " ".join(f"{top},{left}" for top, left, _, _ in boxes.tolist())
+            print(f"{path}: {after} (at first glance {before}; patches at {corners})")
+        else:
+            check_values(image)
+            with torch.no_grad():
+                print(f"{path}: {int(model(image).argmax())}")
+
+
+def read_image(path: Path) -> Tensor:
+    """A grey image (1, 1, H, W) from a picture file, or from an .npy array (H, W) of values in [0, 1]."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no image at {path}")
+    if path.suffix == ".npy":
+        pixels = np.load(path, allow_pickle=False)
+    else:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("L")) / 255
+    if pixels.ndim != 2:
+        raise ValueError(f"an image must have shape (H, W), {path} has {pixels.shape}")
+    return torch.from_numpy(pixels.astype(np.float32))[None, None]
 
 
 def _count(args: argparse.Namespace) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +9,9 @@ from torch.nn import functional as F
 
 from dcnlib.patches import Geometry
 
-if TYPE_CHECKING:
-    from dcnlib.dcn import DynamicCapacityNetwork
-
-# A policy gives each cell of each image a score; the k cells of highest score are looked at.
-Policy = Callable[["DynamicCapacityNetwork", Tensor, Tensor], Tensor]
+# From a model with top layers `.top`, images (B, C, H, W) and their coarse map (B, D, s1, s2), a policy gives each cell
+# a score (B, s1, s2); the k cells of highest score are looked at.
+Policy = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -70,17 +67,17 @@ def check_k(k: int, cells: int | None = None) -> None:
         raise ValueError(f"k, the number of patches, must be 0..{'cells' if cells is None else cells}, got {k}")
 
 
-def entropy_gradient(model: "DynamicCapacityNetwork", images: Tensor, coarse_map: Tensor) -> Tensor:
+def entropy_gradient(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
     """The paper's policy: where would more detail change the model's mind?"""
-    return saliency_map(model.top, coarse_map)
+    return saliency_map(model.get_submodule("top"), coarse_map)
 
 
-def random_cells(model: "DynamicCapacityNetwork", images: Tensor, coarse_map: Tensor) -> Tensor:
+def random_cells(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
     """Control: cells without replacement, from torch's global generator."""
     return torch.rand(_map_size(coarse_map), device=coarse_map.device)
 
 
-def center_cells(model: "DynamicCapacityNetwork", images: Tensor, coarse_map: Tensor) -> Tensor:
+def center_cells(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
     """Control: the cells nearest to the middle of the map, the same for every image."""
     batch, rows, columns = _map_size(coarse_map)
     i = torch.arange(rows, device=coarse_map.device) - (rows - 1) / 2
@@ -88,7 +85,7 @@ def center_cells(model: "DynamicCapacityNetwork", images: Tensor, coarse_map: Te
     return -(i[:, None] ** 2 + j[None, :] ** 2).expand(batch, rows, columns)
 
 
-def coarse_norm(model: "DynamicCapacityNetwork", images: Tensor, coarse_map: Tensor) -> Tensor:
+def coarse_norm(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
     """Control: the L2 norm of each coarse vector, that is, where anything at all is seen."""
     return coarse_map.detach().float().norm(dim=1)
 

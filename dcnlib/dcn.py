@@ -120,7 +120,7 @@ class DynamicCapacityNetwork(nn.Module):
         coarse_logits, H, M = attention_pass(self.top, look.coarse_map)
         return Attention(coarse_logits=coarse_logits, entropy=H, saliency=M, **look._asdict())
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, images: Tensor, labels: Tensor, k: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the refined prediction plus hints for the coarse layers (section 3.3), and the named parts.
 
         hint = mean over images and chosen patches of || c_ij - f_f(x_ij) ||^2. The fine vectors are constants in it and
@@ -129,9 +129,9 @@ class DynamicCapacityNetwork(nn.Module):
         "convex": (1 - hint_weight) * cross_entropy + hint_weight * hint, the same direction up to scale.
         """
         check_labels(labels, len(images))
-        look = self._look(images, None, None)
+        look = self._look(images, k, None)
         cross_entropy = F.cross_entropy(look.logits, labels)
-        if self.k == 0:
+        if look.cells.shape[1] == 0:
             return cross_entropy, {"cross_entropy": cross_entropy.detach()}
         coarse_vectors = gather_cells(look.coarse_map, look.cells)
         hint = (coarse_vectors - look.fine_vectors.detach()).float().square().sum(-1).mean()

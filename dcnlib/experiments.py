@@ -8,11 +8,13 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
+from dcnlib.checkpoints import load_weights
 from dcnlib.cluttered import SEEDS, ClutteredMNIST, load_cluttered
 from dcnlib.digits import load_digits
+from dcnlib.evaluation import evaluate
 from dcnlib.pretrained import PRETRAINED, ModelSpec, load_pretrained
 from dcnlib.results import Record, load_record, project_root, save_record
-from dcnlib.training import TrainingSettings, evaluate, fit, load_weights, seed_everything
+from dcnlib.training import TrainingSettings, fit, seed_everything
 
 Scale = Literal["smoke", "fast", "paper"]
 

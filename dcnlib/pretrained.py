@@ -5,10 +5,10 @@ from typing import Literal, get_args
 
 from torch import nn
 
+from dcnlib.checkpoints import load_weights
 from dcnlib.dcn import DynamicCapacityNetwork, Objective, SingleCapacityNetwork
 from dcnlib.layers import CoarseLayers, FineLayers, TopLayers
 from dcnlib.results import PACKAGE, Record
-from dcnlib.training import load_weights
 
 Kind = Literal["coarse", "fine", "dcn"]
 IMAGE_SHAPE = (1, 100, 100)

@@ -24,9 +24,9 @@ TITLES = {
 
 
 def results_table() -> str:
-    """Markdown: test error with its 95 % interval, training and cost of every shipped model, and the reported errors."""
+    """Markdown: test error with 95 % interval, training and cost of every shipped model, and the reported errors."""
     lines = [
-        "| model | test error, % (95 % interval) | epochs | training, min | multiplications, M | error as reported, % |",
+        "| model | test error, % (95 % interval) | epochs | training, min | multiplications, M | as reported, % |",
         "|---|---|---|---|---|---|",
     ]
     for name, reported in REPORTED.items():
@@ -39,7 +39,8 @@ def results_table() -> str:
         cost = count_multiplications(EXPERIMENTS[name].spec.build()).total
         lines.append(
             f"| {TITLES[name]} | {100 * rate.fraction:.2f} ({100 * low:.2f}..{100 * high:.2f}) "
-            f"| {record['settings']['epochs']} | {record['wall_seconds'] / 60:.0f} | {cost / 1e6:.1f} | {reported:.2f} |"
+            f"| {record['settings']['epochs']} | {record['wall_seconds'] / 60:.0f} | {cost / 1e6:.1f} "
+            f"| {reported:.2f} |"
         )
     data = load_record("dcn-k8-hints")["data"]["test"]
     lines += [

@@ -7,31 +7,22 @@ A model needs `model.loss(images, labels)` -> (loss, named parts). A data set ne
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-import safetensors.torch
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 from tqdm.auto import tqdm
 
-from dcnlib.attention import evaluation_mode
+from dcnlib.checkpoints import Progress, resume, save_checkpoint, save_weights, weights_of
 from dcnlib.checks import check_values
-from dcnlib.results import ErrorRate, Record, atomic_write, environment, save_record
+from dcnlib.evaluation import Data, evaluate, to_device
+from dcnlib.results import Record, environment, save_record
 
 Precision = Literal["auto", "float32", "bfloat16"]
 DEVICES = ("auto", "cpu", "cuda", "mps")
-
-
-class Data(Protocol):
-    """What `fit` and `evaluate` ask of a data set."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -60,30 +51,6 @@ class TrainingSettings:
             raise ValueError(f"device must be one of {', '.join(DEVICES)} (or cuda:N), got {self.device!r}")
         if self.precision not in get_args(Precision):
             raise ValueError(f"precision must be one of {get_args(Precision)}, got {self.precision!r}")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A model's answers on a data set: error rate, mean cross-entropy in nats, predicted labels (N,)."""
-
-    rate: ErrorRate
-    loss: float
-    predictions: Tensor
-
-    def as_record(self) -> Record:
-        return {**self.rate.as_record(), "loss": self.loss}
-
-
-@dataclass
-class _Progress:
-    """Everything a resumed run needs beside the model's, the optimizer's and the schedule's state."""
-
-    epoch: int = 0
-    step: int = 0  # within the epoch
-    seconds: float = 0.0
-    sums: dict[str, Tensor] = field(default_factory=dict)  # of this epoch's loss parts, float64
-    curves: dict[str, list[float]] = field(default_factory=dict)
-    best: Record = field(default_factory=dict)  # epoch and validation figures of the best weights
 
 
 def seed_everything(seed: int) -> None:
@@ -122,7 +89,8 @@ def fit(
     `record.json` and `weights.safetensors` there. `on_epoch` is called with each epoch's figures, `progress` shows a
     bar, and `description` says in the record what the model is.
 
-    Raises ValueError if there are fewer images than a batch, or if `run_dir` holds a run with other settings.
+    Raises ValueError if there are fewer images than a batch, if an epoch's first batch has values outside [0, 1], or if
+    `run_dir` holds a run with other settings; FloatingPointError if the loss is no longer finite.
     """
     steps = len(train_data) // settings.batch_size
     if steps == 0 or len(validation_data) == 0:
@@ -143,11 +111,11 @@ def fit(
         "settings": asdict(settings),
         "data": {"train": _describe(train_data), "validation": _describe(validation_data)},
     }
-    state = _Progress()
-    best_weights = _weights(model)
+    state = Progress()
+    best_weights = weights_of(model)
     checkpoint = Path(run_dir) / "checkpoint.pt" if run_dir is not None else None
     if checkpoint is not None and checkpoint.is_file():
-        best_weights = _resume(checkpoint, identity, model, optimizer, schedule, state)
+        best_weights = resume(checkpoint, identity, model, optimizer, schedule, state)
 
     loss_of: Callable[..., Any] = torch.compile(model.loss) if settings.compile else model.loss  # type: ignore
     autocast = _autocast(device, settings.precision)
@@ -158,7 +126,7 @@ def fit(
         nonlocal saved
         state.seconds = time.perf_counter() - started
         if checkpoint is not None:
-            _save_checkpoint(checkpoint, identity, model, optimizer, schedule, state, best_weights)
+            save_checkpoint(checkpoint, identity, model, optimizer, schedule, state, best_weights)
         saved = time.perf_counter()
 
     while state.epoch < settings.epochs:
@@ -174,7 +142,9 @@ def fit(
         )
         model.train()
         for batch in bar:
-            images, labels = _to_device(epoch_data[batch], device)
+            images, labels = to_device(epoch_data[batch], device)
+            if state.step == 0:  # a look at all values of all batches would cost time
+                check_values(images)
             with autocast:
                 loss, parts = loss_of(images, labels)
             optimizer.zero_grad(set_to_none=True)
@@ -194,7 +164,7 @@ def fit(
         figures |= {"validation_error": validation.rate.fraction, "validation_loss": validation.loss}
         if not state.best or validation.rate.fraction < state.best["error"]:
             state.best = {"epoch": state.epoch + 1, **validation.as_record()}
-            best_weights = _weights(model)
+            best_weights = weights_of(model)
         for part, value in figures.items():
             state.curves.setdefault(part, []).append(value)
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
@@ -218,61 +188,6 @@ def fit(
     return record
 
 
-@torch.no_grad()
-def evaluate(
-    model: nn.Module, data: Data, *, batch_size: int = 250, k: int | None = None, cells: Tensor | None = None
-) -> Evaluation:
-    """Error rate of `model`, in eval mode and on its own device, over all of `data`.
-
-    `k` and `cells` (N, k) are passed on to a Dynamic Capacity Network. Leaves the model in the mode it was in.
-    Raises ValueError for an empty data set and for image values outside [0, 1] or NaN.
-    """
-    if len(data) == 0:
-        raise ValueError("there is nothing to evaluate: the data set is empty")
-    device = next(model.parameters()).device
-    options: dict[str, Any] = {} if k is None else {"k": k}
-    predictions, losses, wrong = [], [], 0
-    with evaluation_mode(model):
-        for indices in np.split(np.arange(len(data)), range(batch_size, len(data), batch_size)):
-            images, labels = _to_device(data[indices], device)
-            check_values(images)
-            if cells is not None:
-                options["cells"] = cells[indices].to(device)
-            logits = model(images, **options).float()
-            losses.append(F.cross_entropy(logits, labels, reduction="sum").item())
-            predictions.append(logits.argmax(1).cpu())
-            wrong += int((predictions[-1] != labels.cpu()).sum())
-    rate = ErrorRate(wrong, len(data))
-    return Evaluation(rate, float(np.sum(losses)) / len(data), torch.cat(predictions))
-
-
-def save_weights(path: str | Path, model: nn.Module) -> None:
-    """Write a model's weights as safetensors, atomically."""
-    data = safetensors.torch.save(_weights(model))
-    atomic_write(path, lambda file: file.write(data))
-
-
-def load_weights(path: str | Path, model: nn.Module) -> None:
-    """Read weights written by `save_weights` into `model`; the file can't execute code.
-
-    Raises FileNotFoundError, or ValueError if the file is damaged or holds the weights of another model.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no weights at {path}")
-    try:
-        weights = safetensors.torch.load(Path(path).read_bytes())
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"{path} holds the weights of another model: {error}") from error
-
-
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    return {key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
-
-
 def _describe(data: Data) -> Record:
     own = getattr(data, "describe", None)
     return own() if own is not None else {"name": type(data).__name__, "count": len(data)}
@@ -282,58 +197,3 @@ def _autocast(device: torch.device, precision: Precision) -> Any:
     if precision == "bfloat16" or (precision == "auto" and device.type == "cuda"):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
-
-
-def _to_device(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
-    images, labels = batch
-    images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
-    return images, labels.to(device, non_blocking=True)
-
-
-def _save_checkpoint(
-    path: Path,
-    identity: Record,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    state: _Progress,
-    best_weights: dict[str, Tensor],
-) -> None:
-    content = {
-        "identity": identity,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-        "progress": asdict(state),
-        "best_weights": best_weights,
-        "torch_rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-    atomic_write(path, lambda file: torch.save(content, file))
-
-
-def _resume(
-    path: Path,
-    identity: Record,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    state: _Progress,
-) -> dict[str, Tensor]:
-    """Load a checkpoint into everything given, and return the best weights so far."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    if content["identity"] != identity:
-        differing = [part for part in identity if content["identity"].get(part) != identity[part]]
-        raise ValueError(
-            f"{path.parent} holds a run that differs in {', '.join(differing)}: choose another folder, or delete it; "
-            f"it has {[content['identity'].get(part) for part in differing]}"
-        )
-    model.load_state_dict(content["model"])
-    optimizer.load_state_dict(content["optimizer"])
-    schedule.load_state_dict(content["schedule"])
-    for key, value in content["progress"].items():
-        setattr(state, key, value)
-    torch.set_rng_state(content["torch_rng"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(content["cuda_rng"])
-    return content["best_weights"]

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from dcnlib import ModelSpec, load_weights
+from dcnlib import ModelSpec, load_cluttered, load_weights
 from dcnlib.__main__ import main
 
 TINY = ["train", "--source", "embedded", "--epochs", "1", "--batch-size", "500", "--device", "cpu", "--model", "coarse"]
@@ -50,6 +52,7 @@ def test_mistyped_options_fail(arguments, capsys):
         (["evaluate", "--weights", "/nowhere.safetensors"], "no weights"),
         (["evaluate", "--pretrained", "coarse", "--split", "test", "--source", "embedded"], "'test'"),
         (["promote", "/nowhere"], "no finished run"),
+        (["predict", "/nowhere.png"], "no image"),
         (["record", "dcn-k9"], "no record 'dcn-k9'"),
     ],
 )
@@ -83,6 +86,32 @@ def test_train_says_before_training_that_the_test_set_is_missing(tmp_path, capsy
     assert main(["train", "--data", str(tmp_path), "--test", "--run-dir", str(tmp_path / "run")]) == 2
     assert "no MNIST" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_predict_reads_pictures_and_arrays_alike(tmp_path, capsys):
+    images, labels = load_cluttered("all", source="embedded")[range(3)]
+    for number, image in enumerate(images[:, 0].numpy()):
+        np.save(tmp_path / f"{number}.npy", image)
+        Image.fromarray((image * 255).round().astype(np.uint8)).save(tmp_path / f"{number}.png")
+    assert main(["predict", *(str(tmp_path / f"{n}.{kind}") for kind in ("npy", "png") for n in range(3))]) == 0
+    answers = [line.split(": ")[1] for line in capsys.readouterr().out.splitlines()]
+    assert answers[:3] == answers[3:]
+    assert sum(answer.startswith(str(int(label))) for answer, label in zip(answers, labels, strict=False)) >= 2
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.full((100, 100), np.nan), "must be in [0, 1], got nan"),
+        (np.full((100, 100), 255.0), "must be in [0, 1], got 255"),
+        (np.zeros((28, 28)), "(1, 28, 28)"),
+        (np.zeros((3, 100, 100)), "(3, 100, 100)"),
+    ],
+)
+def test_predict_refuses_bad_images(tmp_path, capsys, image, message):
+    np.save(tmp_path / "bad.npy", image)
+    assert main(["predict", str(tmp_path / "bad.npy")]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_count_prints_all_parts(capsys):

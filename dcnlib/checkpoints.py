@@ -1,0 +1,105 @@
+"""Weights and checkpoints on disk: written atomically, and read without executing anything from the file."""
+
+import pickle
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from dcnlib.results import Record, atomic_write
+
+
+@dataclass
+class Progress:
+    """Everything a resumed run needs beside the model's, the optimizer's and the schedule's state."""
+
+    epoch: int = 0
+    step: int = 0  # within the epoch
+    seconds: float = 0.0
+    sums: dict[str, Tensor] = field(default_factory=dict)  # of this epoch's loss parts, float64
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    best: Record = field(default_factory=dict)  # epoch and validation figures of the best weights
+
+
+def save_weights(path: str | Path, model: nn.Module) -> None:
+    """Write a model's weights as safetensors, atomically."""
+    data = safetensors.torch.save(weights_of(model))
+    atomic_write(path, lambda file: file.write(data))
+
+
+def load_weights(path: str | Path, model: nn.Module) -> None:
+    """Read weights written by `save_weights` into `model`; the file can't execute code.
+
+    Raises FileNotFoundError, or ValueError if the file is damaged or holds the weights of another model.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    try:
+        weights = safetensors.torch.load(Path(path).read_bytes())
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{path} holds the weights of another model: {error}") from error
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of a model's weights on the CPU."""
+    return {key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
+
+
+def save_checkpoint(
+    path: Path,
+    identity: Record,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    state: Progress,
+    best_weights: dict[str, Tensor],
+) -> None:
+    content = {
+        "identity": identity,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "progress": asdict(state),
+        "best_weights": best_weights,
+        "torch_rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    atomic_write(path, lambda file: torch.save(content, file))
+
+
+def resume(
+    path: Path,
+    identity: Record,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    state: Progress,
+) -> dict[str, Tensor]:
+    """Load a checkpoint into everything given, and return the best weights so far."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"{path} is not a whole checkpoint of this library; delete it to start anew: {error}"
+        ) from error
+    if content["identity"] != identity:
+        differing = [part for part in identity if content["identity"].get(part) != identity[part]]
+        raise ValueError(
+            f"{path.parent} holds a run that differs in {', '.join(differing)}: choose another folder, or delete it; "
+            f"it has {[content['identity'].get(part) for part in differing]}"
+        )
+    model.load_state_dict(content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    schedule.load_state_dict(content["schedule"])
+    for key, value in content["progress"].items():
+        setattr(state, key, value)
+    torch.set_rng_state(content["torch_rng"])
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(content["cuda_rng"])
+    return content["best_weights"]

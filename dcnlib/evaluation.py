@@ -1,0 +1,68 @@
+"""How often a model errs on a data set."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dcnlib.attention import evaluation_mode
+from dcnlib.checks import check_values
+from dcnlib.results import ErrorRate, Record
+
+
+class Data(Protocol):
+    """What `fit` and `evaluate` ask of a data set."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's answers on a data set: error rate, mean cross-entropy in nats, predicted labels (N,)."""
+
+    rate: ErrorRate
+    loss: float
+    predictions: Tensor
+
+    def as_record(self) -> Record:
+        return {**self.rate.as_record(), "loss": self.loss}
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, data: Data, *, batch_size: int = 250, k: int | None = None, cells: Tensor | None = None
+) -> Evaluation:
+    """Error rate of `model`, in eval mode and on its own device, over all of `data`.
+
+    `k` and `cells` (N, k) are passed on to a Dynamic Capacity Network. Leaves the model in the mode it was in.
+    Raises ValueError for an empty data set and for image values outside [0, 1] or NaN.
+    """
+    if len(data) == 0:
+        raise ValueError("there is nothing to evaluate: the data set is empty")
+    device = next(model.parameters()).device
+    options: dict[str, Any] = {} if k is None else {"k": k}
+    predictions, losses, wrong = [], [], 0
+    with evaluation_mode(model):
+        for indices in np.split(np.arange(len(data)), range(batch_size, len(data), batch_size)):
+            images, labels = to_device(data[indices], device)
+            check_values(images)
+            if cells is not None:
+                options["cells"] = cells[indices].to(device)
+            logits = model(images, **options).float()
+            losses.append(F.cross_entropy(logits, labels, reduction="sum").item())
+            predictions.append(logits.argmax(1).cpu())
+            wrong += int((predictions[-1] != labels.cpu()).sum())
+    rate = ErrorRate(wrong, len(data))
+    return Evaluation(rate, float(np.sum(losses)) / len(data), torch.cat(predictions))
+
+
+def to_device(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    """A batch on the device, in the memory layout that convolutions like best."""
+    images, labels = batch
+    images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
+    return images, labels.to(device, non_blocking=True)
