@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -57,15 +58,32 @@ def draw_boxes(axes: Axes, boxes: Tensor, *, color: str = ORANGE, numbers: bool 
     return axes
 
 
+def draw_outline(axes: Axes, boxes: Tensor, *, color: str = ORANGE, dim: float = 0.0) -> Axes:
+    """The common outline of boxes (n, 4) in pixels, within the Axes' limits; what lies outside is darkened by `dim`."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    rows, columns = torch.arange(int(top), int(bottom)), torch.arange(int(left), int(right))
+    first_row, first_column, end_row, end_column = (edge[:, None] for edge in boxes.unbind(1))
+    in_rows = (rows >= first_row) & (rows < end_row)
+    in_columns = (columns >= first_column) & (columns < end_column)
+    inside = (in_rows[:, :, None] & in_columns[:, None, :]).any(0).numpy()
+    shade = np.where(inside[..., None], 0.0, [0.0, 0.0, 0.0, dim])
+    axes.imshow(shade, extent=(left, right, bottom, top), interpolation="nearest")
+    if inside.any() and not inside.all():  # matplotlib warns of a contour without a border
+        axes.contour(columns + 0.5, rows + 0.5, inside, levels=[0.5], colors=color, linewidths=1.8)
+    return axes
+
+
 def show_patch_places(
     axes: Axes, image: Tensor, cells: Tensor, geometry: Geometry, map_width: int, title: str = ""
 ) -> Axes:
-    """An image with the patches of its chosen cells (k,), numbered in their order."""
+    """An image with what its chosen cells (k,) see: outlined together, the first patch framed, the rest dimmed."""
     show_image(axes, image, title)
     height, width = image.shape[-2:]
     axes.set(xlim=(-3, width + 3), ylim=(height + 3, -3))  # patches may reach a few pixels over the border
     axes.set_facecolor("#333333")
-    return draw_boxes(axes, geometry.boxes(cells, map_width), numbers=True)
+    boxes = geometry.boxes(cells, map_width)
+    draw_outline(axes, boxes, dim=0.5)
+    return draw_boxes(axes, boxes[:1], color=VERMILLION, width=1.0)
 
 
 def show_map(axes: Axes, values: Tensor, title: str = "", *, covered: int | None = None) -> Axes:

@@ -1,0 +1,105 @@
+"""What the pictures show, read back from the Axes."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgba
+
+from dcnlib import ErrorRate, Geometry, plots
+
+
+@pytest.fixture
+def axes():
+    figure, axes = plt.subplots()
+    yield axes
+    plt.close(figure)
+
+
+def boxes_on(axes):
+    """Top, left, bottom, right of each rectangle, in the order drawn."""
+    corners = [patch.get_bbox() for patch in axes.patches]
+    return [[box.y0, box.x0, box.y1, box.x1] for box in corners]
+
+
+@pytest.mark.parametrize("shape", [(1, 20, 30), (3, 20, 30), (20, 30)])
+def test_pixels_stand_where_they_are_in_the_image(axes, shape):
+    image = torch.zeros(shape)
+    image[..., 4, 7] = 1
+    plots.show_image(axes, image)
+    drawn = axes.images[0]
+    assert tuple(drawn.get_extent()) == (0, 30, 20, 0)
+    array = drawn.get_array()
+    assert np.argwhere(np.asarray(array).reshape(20, 30, -1).max(2) == 1).tolist() == [[4, 7]]
+
+
+@pytest.mark.parametrize(("geometry", "map_width"), [(Geometry(4, -1, 14), 23), (Geometry(2, 0, 3), 7)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_first_patch_is_framed_where_the_geometry_says(axes, geometry, map_width, channels):
+    cells = torch.tensor([map_width + 2, 0, 3])
+    plots.show_patch_places(axes, torch.zeros(channels, 40, 60), cells, geometry, map_width)
+    top, left = geometry.stride + geometry.offset, 2 * geometry.stride + geometry.offset
+    assert boxes_on(axes) == [[top, left, top + geometry.size, left + geometry.size]]
+
+
+def test_the_outline_dims_exactly_the_pixels_outside_all_boxes(axes):
+    plots.show_image(axes, torch.zeros(1, 12, 10))
+    plots.draw_outline(axes, torch.tensor([[1, 2, 4, 5], [3, 4, 8, 9]]), dim=0.5)
+    inside = np.zeros((12, 10), dtype=bool)
+    inside[1:4, 2:5] = inside[3:8, 4:9] = True
+    assert np.array_equal(axes.images[-1].get_array()[..., 3] == 0, inside)
+
+
+def test_boxes_are_numbered_in_order(axes):
+    boxes = torch.tensor([[1, 2, 4, 5], [3, 4, 8, 9]])
+    plots.draw_boxes(axes, boxes, numbers=True)
+    assert boxes_on(axes) == boxes.tolist()
+    assert [text.get_text() for text in axes.texts] == ["1", "2"]
+
+
+def test_cells_that_never_reach_the_output_are_greyed(axes):
+    plots.show_map(axes, torch.ones(5, 5), covered=4)
+    shown = axes.images[0].get_array()
+    assert np.isnan(np.asarray(shown)[4]).all()
+    assert np.isnan(np.asarray(shown)[:, 4]).all()
+    assert (np.asarray(shown)[:4, :4] == 1).all()
+
+
+def test_patches_stand_side_by_side_in_order(axes):
+    patches = torch.arange(1, 6).float()[:, None, None, None].expand(5, 1, 3, 3) / 5
+    plots.show_patches(axes, patches, columns=4)
+    sheet = np.asarray(axes.images[0].get_array())
+    assert sheet.shape == (7, 15)
+    assert [sheet[1, 1], sheet[1, 5], sheet[1, 9], sheet[1, 13], sheet[5, 1]] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1])
+
+
+def test_bars_are_the_probabilities_before_and_after(axes):
+    before, after = torch.tensor([0.0, 1.0, 2.0]), torch.tensor([3.0, 0.0, 0.0])
+    plots.show_prediction(axes, before, after, label=2)
+    heights = [bar.get_height() for bar in axes.patches]
+    assert heights == pytest.approx([*before.softmax(0).tolist(), *after.softmax(0).tolist()])
+    assert to_rgba(axes.get_xticklabels()[2].get_color()) == to_rgba(plots.VERMILLION)
+
+
+def test_error_bars_are_the_intervals_in_percent(axes):
+    rates = [ErrorRate(5, 100), ErrorRate(0, 100)]
+    plots.plot_errors(axes, [1, 2], rates, label="x")
+    segments = axes.collections[0].get_segments()
+    for rate, segment in zip(rates, segments, strict=True):
+        assert segment[:, 1] == pytest.approx([100 * bound for bound in rate.interval])
+
+
+def test_a_figure_is_written_only_if_asked(axes, tmp_path, monkeypatch):
+    for folder in ("dcnlib", "notebooks"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+    plots.save_figure(axes.figure, "test", save=False)
+    assert not (tmp_path / "figures").exists()
+    plots.save_figure(axes.figure, "test", save=True)
+    first = (tmp_path / "figures" / "test.png").read_bytes()
+    plots.save_figure(axes.figure, "test", save=True)
+    assert (tmp_path / "figures" / "test.png").read_bytes() == first
