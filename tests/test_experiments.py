@@ -1,0 +1,94 @@
+"""The recorded runs by name: what each scale gives, and how a finished run becomes the project's record."""
+
+import json
+
+import pytest
+import torch
+
+from dcnlib import (
+    ClutteredMNIST,
+    ErrorRate,
+    ModelSpec,
+    TrainingSettings,
+    fit,
+    load_cluttered,
+    load_record,
+    run_experiment,
+    validation_set,
+)
+from dcnlib.experiments import promote, test_once
+from dcnlib.results import save_record
+from dcnlib.tables import REPORTED, results_table
+
+test_once.__test__ = False  # it evaluates on the test set; it is no test
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project around the working folder."""
+    for folder in ("dcnlib", "notebooks"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def finished_run(tmp_path, digits):
+    data = ClutteredMNIST(digits, seed=1)
+    run_dir = tmp_path / "run"
+    settings = TrainingSettings(epochs=1, batch_size=32, device="cpu")
+    model = ModelSpec("coarse").build()
+    fit(model, data, data, settings, name="coarse", description={"kind": "coarse"}, run_dir=run_dir)
+    return run_dir, model, data
+
+
+def test_smoke_scale_trains_and_writes_nothing(project):
+    before = sorted(project.rglob("*"))
+    model, record = run_experiment("coarse", scale="smoke", device="cpu")
+    assert record["settings"]["epochs"] == len(record["curves"]["train_loss"]) == 1
+    assert record["data"]["train"]["source"] == "embedded"
+    assert model(torch.zeros(1, 1, 100, 100)).shape == (1, 10)
+    assert sorted(project.rglob("*")) == before
+
+
+@pytest.mark.parametrize("arguments", [{"name": "dcn-k9", "scale": "fast"}, {"name": "coarse", "scale": "huge"}])
+def test_unknown_names_are_refused_with_those_that_exist(arguments):
+    with pytest.raises(ValueError, match=r"must be one of .*(coarse|fast).*, got '(dcn-k9|huge)'"):
+        run_experiment(**arguments)
+
+
+def test_notebooks_evaluate_on_the_validation_set_of_the_shipped_models():
+    ours, theirs = validation_set("fast"), load_cluttered("validation", source="mnist")
+    assert len(ours) == len(theirs) == 5000
+    assert (ours.render(range(20)) == theirs.render(range(20))).all()
+
+
+def test_a_run_is_promoted_only_after_the_test_set_was_looked_at(project, finished_run):
+    run_dir, model, data = finished_run
+    with pytest.raises(ValueError, match="test set"):
+        promote(run_dir)
+    record = test_once(model, run_dir, data)
+    assert record["test"]["count"] == record["data"]["test"]["count"] == len(data)
+    written = promote(run_dir)
+    assert [path.relative_to(project).as_posix() for path in written] == [
+        "results/coarse.json",
+        "dcnlib/weights/coarse.safetensors",
+    ]
+    assert json.loads(written[0].read_text()) == record
+    assert written[1].read_bytes() == (run_dir / "weights.safetensors").read_bytes()
+
+
+def test_weights_of_another_model_are_not_promoted(project, finished_run):
+    run_dir, model, data = finished_run
+    record = test_once(model, run_dir, data)
+    save_record(run_dir / "record.json", record | {"name": "fine"})
+    with pytest.raises(ValueError, match="another model"):
+        promote(run_dir)
+
+
+def test_the_table_says_what_the_records_say():
+    rows = {line.split(" | ")[0].strip("| "): line for line in results_table().splitlines() if line.startswith("|")}
+    assert len(rows) == len(REPORTED) + 2  # a head and a rule
+    rate = ErrorRate.from_record(load_record("dcn-k8-hints")["test"])
+    assert f"{100 * rate.fraction:.2f} (" in rows["DCN, k = 8, hints"]
+    assert "not measured here" in rows["RAM, 8 glimpses"]
