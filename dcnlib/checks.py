@@ -19,6 +19,9 @@ def check_images(model: nn.Module, images: Tensor, image_shape: tuple[int, int, 
         raise ValueError(f"images must have shape (B, C, H, W), got {tuple(images.shape)}{hint}")
     if not images.is_floating_point():
         raise TypeError(f"images must be floating point in [0, 1], got {images.dtype}; use images.float() / 255")
+    dtype = next((parameter.dtype for parameter in model.parameters()), images.dtype)
+    if images.dtype != dtype and not torch.is_autocast_enabled(images.device.type):
+        raise TypeError(f"the model's weights are {dtype}, the images {images.dtype}; use images.to({dtype})")
     if images.numel() == 0:
         raise ValueError(f"images must not be empty, got shape {tuple(images.shape)}")
     if image_shape is not None and tuple(images.shape[1:]) != tuple(image_shape):

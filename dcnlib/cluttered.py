@@ -30,8 +30,8 @@ class ClutterRules:
     crop: int = 8
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.crop < 1 or self.distractors < 0:
-            raise ValueError(f"size and crop must be positive and distractors not negative, got {self}")
+        if self.size < 1 or self.crop < 1 or not 0 <= self.distractors <= 256:
+            raise ValueError(f"size and crop must be positive and distractors 0..256, got {self}")
 
 
 class ClutteredMNIST(torch.utils.data.Dataset):
@@ -42,8 +42,8 @@ class ClutteredMNIST(torch.utils.data.Dataset):
     added at a uniformly random place; clamp.
 
     `data[i]` gives (image (1, size, size) float32 in [0, 1], label); `data[indices]` a batch of them, rendered at once.
-    Image i depends on the seed, the epoch and i alone, not on how many images are asked for, and is the same on every
-    machine: the draws come from `numpy.random.RandomState`, whose stream is frozen, and the pixels are integers.
+    Image i depends on the digits, the seed, the epoch and i alone, not on what else is asked for, and is the same on
+    every machine: the draws come from `numpy.random.RandomState`, whose stream is frozen, and the pixels are integers.
 
     With `fresh`, `at_epoch(e)` draws new clutter and places for each epoch, where the paper's set is fixed.
     """
@@ -123,6 +123,10 @@ class ClutteredMNIST(torch.utils.data.Dataset):
     def render(self, indices: Indices) -> np.ndarray:
         """(B, size, size) uint8 images."""
         picked = np.asarray(indices)
+        if len(picked) == 0:
+            picked = picked.astype(int)
+        if not np.issubdtype(picked.dtype, np.integer):
+            raise TypeError(f"indices must be integers, got {picked.dtype}")
         if picked.ndim != 1:
             raise ValueError(f"indices must be one-dimensional, got shape {picked.shape}")
         if len(picked) and not (picked.min() >= 0 and picked.max() < len(self)):
@@ -153,7 +157,7 @@ class ClutteredMNIST(torch.utils.data.Dataset):
             images, labels = self[[int(index)]]
             return images[0], int(labels[0])
         images = torch.from_numpy(self.render(index)).unsqueeze(1).float().div_(255)
-        return images, torch.from_numpy(self.digits.labels[np.asarray(index)].astype(np.int64))
+        return images, self.labels[torch.as_tensor(index, dtype=torch.int64)]
 
 
 def load_cluttered(

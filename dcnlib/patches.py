@@ -34,7 +34,11 @@ class Geometry:
 
 
 # Modules that map each position on its own: they change neither what a cell sees nor how many cells there are.
-_POINTWISE = (nn.BatchNorm2d, nn.Identity, nn.Dropout, nn.Dropout2d, nn.LocalResponseNorm)
+_POINTWISE = (
+    *(nn.BatchNorm2d, nn.LocalResponseNorm, nn.Identity, nn.Dropout, nn.Dropout2d),
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish),
+    *(nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid),
+)
 _WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
@@ -50,7 +54,7 @@ def receptive_field(layers: nn.Module) -> Geometry:
             size += dilation * (kernel - 1) * stride
             offset -= padding * stride
             stride *= step
-        elif not _is_pointwise(layer):
+        elif not isinstance(layer, _POINTWISE):
             raise ValueError(
                 f"what a cell sees can't be read off {type(layer).__name__}: use a sequence of convolutions and pools, "
                 "or give geometry=Geometry(stride, offset, size)"
@@ -63,10 +67,12 @@ def output_size(layers: nn.Module, size: int) -> int:
     for layer in _flatten(layers):
         if isinstance(layer, _WINDOWED):
             kernel, step, padding, dilation = _window(layer)
-            size = max(0, (size + 2 * padding - dilation * (kernel - 1) - 1) // step + 1)
+            size = (size + 2 * padding - dilation * (kernel - 1) - 1) // step + 1
+            if size < 1:
+                return 0  # at once, since the padding of a later layer would seem to make up for it
         elif isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
             size = _square(layer.output_size, layer)
-        elif not (_is_pointwise(layer) or isinstance(layer, nn.Flatten)):
+        elif not isinstance(layer, (*_POINTWISE, nn.Flatten)):
             raise ValueError(
                 f"the output size of {type(layer).__name__} can't be worked out: use a sequence of convolutions and "
                 "pools, or give geometry=Geometry(stride, offset, size)"
@@ -75,7 +81,7 @@ def output_size(layers: nn.Module, size: int) -> int:
 
 
 def covered_size(layers: nn.Module, size: int) -> int:
-    """How many of `size` positions a side reach the output of a sequence of convolutions and pools.
+    """How many of `size` positions a side reach the output of a sequence of convolutions and pools (no global pool).
 
     Strides may leave the last ones out: the paper's top layers see 22 of 23 cells a side.
     """
@@ -121,10 +127,6 @@ def _flatten(layers: nn.Module) -> Iterator[nn.Module]:
             yield from _flatten(layer)
     else:
         yield layers
-
-
-def _is_pointwise(layer: nn.Module) -> bool:
-    return isinstance(layer, _POINTWISE) or type(layer).__module__ == "torch.nn.modules.activation"
 
 
 def _window(layer: nn.Module) -> tuple[int, int, int, int]:

@@ -106,7 +106,7 @@ def show_patches(axes: Axes, patches: Tensor, title: str = "", *, columns: int =
     columns = max(1, min(columns, count))
     rows = max(1, -(-count // columns))
     sheet = np.ones((channels, rows * (size + 1) - 1, columns * (size + 1) - 1))
-    for number, patch in enumerate(np.asarray(patches)):
+    for number, patch in enumerate(np.asarray(patches.detach())):
         top, left = number // columns * (size + 1), number % columns * (size + 1)
         sheet[:, top : top + size, left : left + size] = patch
     return show_image(axes, sheet, title)
@@ -115,8 +115,8 @@ def show_patches(axes: Axes, patches: Tensor, title: str = "", *, columns: int =
 def show_prediction(axes: Axes, before: Tensor, after: Tensor, label: int | None = None, title: str = "") -> Axes:
     """Class probabilities of one image before and after, from logits (L,), as bars; the true class is bold."""
     classes = np.arange(len(before))
-    axes.bar(classes - 0.2, before.softmax(-1).numpy(), 0.4, color=SKY, label="coarse")
-    axes.bar(classes + 0.2, after.softmax(-1).numpy(), 0.4, color=BLUE, label="refined")
+    axes.bar(classes - 0.2, before.detach().softmax(-1).numpy(), 0.4, color=SKY, label="coarse")
+    axes.bar(classes + 0.2, after.detach().softmax(-1).numpy(), 0.4, color=BLUE, label="refined")
     axes.set(xticks=classes, ylim=(0, 1.02), xlabel="class", ylabel="probability")
     if label is not None:
         axes.get_xticklabels()[label].set_fontweight("bold")
