@@ -192,8 +192,8 @@ def _digest(images: np.ndarray, labels: np.ndarray) -> str:
 
 
 def _stratified(labels: np.ndarray, *, per_class: int) -> np.ndarray:
-    """A mask of the first `per_class` digits of every class."""
+    """A mask of the last `per_class` digits of every class, so that what is left begins as well mixed as the whole."""
     mask = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
-        mask[np.flatnonzero(labels == label)[:per_class]] = True
+        mask[np.flatnonzero(labels == label)[-per_class:]] = True
     return mask

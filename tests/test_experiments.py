@@ -10,13 +10,15 @@ from dcnlib import (
     ErrorRate,
     ModelSpec,
     TrainingSettings,
+    experiments,
     fit,
     load_cluttered,
     load_record,
     run_experiment,
     validation_set,
 )
-from dcnlib.experiments import promote, test_once
+from dcnlib.cluttered import SEEDS
+from dcnlib.experiments import EXPERIMENTS, promote, test_once
 from dcnlib.results import save_record
 from dcnlib.tables import REPORTED, results_table
 
@@ -49,6 +51,28 @@ def test_smoke_scale_trains_and_writes_nothing(project):
     assert record["data"]["train"]["source"] == "embedded"
     assert model(torch.zeros(1, 1, 100, 100)).shape == (1, 10)
     assert sorted(project.rglob("*")) == before
+
+
+def test_paper_scale_trains_in_runs_tests_once_and_is_loaded_afterwards(project, digits, monkeypatch):
+    seen = []
+
+    def small(split, **options):
+        seen.append((split, options["source"]))
+        return ClutteredMNIST(digits, seed=SEEDS[split], fresh=split == "train")
+
+    monkeypatch.setattr(experiments, "load_cluttered", small)
+    monkeypatch.setattr(experiments, "can_compile", lambda: False)
+    model, record = run_experiment("coarse", scale="paper", device="cpu")
+    assert seen == [("train", "mnist"), ("validation", "mnist"), ("test", "mnist")]
+    assert len(record["curves"]["train_loss"]) == EXPERIMENTS["coarse"].epochs
+    assert record["test"]["count"] == len(digits)
+    assert json.loads((project / "runs" / "coarse" / "record.json").read_text()) == record
+
+    again, same = run_experiment("coarse", scale="paper", device="cpu")
+    assert len(seen) == 3  # neither trained nor tested anew
+    assert same == record
+    pairs = zip(model.state_dict().values(), again.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
 
 
 @pytest.mark.parametrize("arguments", [{"name": "dcn-k9", "scale": "fast"}, {"name": "coarse", "scale": "huge"}])
