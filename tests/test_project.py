@@ -9,7 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from torch.utils.data import TensorDataset
 
 from dcnlib import PRETRAINED, load_record, project_root
 from dcnlib.experiments import EXPERIMENTS
@@ -87,6 +89,19 @@ def test_records_and_weights_are_those_of_known_runs():
 
 def test_the_table_in_the_readme_is_made_from_the_records():
     assert results_table() in (ROOT / "README.md").read_text()
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    first, own = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(first, {})
+    assert capsys.readouterr().out.startswith("before [")
+
+    data = TensorDataset(torch.rand(64, 3, 64, 96), torch.arange(64) % 10)
+    names = {"train_data": data, "validation_data": data}
+    exec(own, names)
+    assert len(names["record"]["curves"]["train_loss"]) == 5
+    assert (tmp_path / "runs" / "mine" / "weights.safetensors").is_file()
 
 
 def test_errors_reach_the_goals_of_the_project():
