@@ -116,7 +116,7 @@ def test_every_figure_is_made_by_exactly_one_notebook():
         name
         for path in NOTEBOOKS
         for cell in code_cells(path)
-        for name in re.findall(r"save_figure\(\s*\w+,\s*[\"']([\w-]+)[\"']", cell.source)
+        for name in re.findall(r"save_figure\([^\"']+[\"']([\w-]+)[\"']", cell.source)
     ]
     assert len(made) == len(set(made))
     assert {path.stem for path in (ROOT / "figures").iterdir()} == set(made)
