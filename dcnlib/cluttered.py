@@ -157,7 +157,8 @@ class ClutteredMNIST(torch.utils.data.Dataset):
             images, labels = self[[int(index)]]
             return images[0], int(labels[0])
         images = torch.from_numpy(self.render(index)).unsqueeze(1).float().div_(255)
-        return images, self.labels[torch.as_tensor(index, dtype=torch.int64)]
+        labels = torch.as_tensor(self.digits.labels, dtype=torch.int64)  # no copy of all labels for each batch
+        return images, labels[torch.as_tensor(index, dtype=torch.int64)]
 
 
 def load_cluttered(

@@ -15,40 +15,51 @@ ImageShape = tuple[int, int, int]
 Objective = Literal["sum", "convex"]
 
 
-class SingleCapacityNetwork(nn.Module):
+class _CheckedNetwork(nn.Module):
+    """Checks images at each call, and that the parts fit each other once for each shape of image."""
+
+    def __init__(self, image_shape: ImageShape | None) -> None:
+        super().__init__()
+        self.image_shape = image_shape
+        self._fitting_shapes: set[ImageShape] = set()
+
+    def _check_images(self, images: Tensor) -> None:
+        check_images(self, images, self.image_shape)
+        channels, height, width = images.shape[1:]
+        if (channels, height, width) not in self._fitting_shapes:
+            self._check_fit((channels, height, width))
+
+    def _check_fit(self, image_shape: ImageShape) -> object:
+        """Raise ValueError if the parts don't fit for this shape, else remember it."""
+        raise NotImplementedError
+
+
+class SingleCapacityNetwork(_CheckedNetwork):
     """One kind of layers on the whole image: the coarse model top(coarse), or the fine model top(fine).
 
     images (B, C, H, W) floating point in [0, 1] -> logits (B, L).
     """
 
     def __init__(self, *, layers: nn.Module, top: nn.Module, image_shape: ImageShape | None = None) -> None:
-        super().__init__()
+        super().__init__(image_shape)
         self.layers = layers
         self.top = top
-        self.image_shape = image_shape
-        self._fitting_shapes: set[ImageShape] = set()
         if image_shape is not None:
-            self._check_pair(image_shape)
+            self._check_fit(image_shape)
 
     def forward(self, images: Tensor) -> Tensor:
-        self._check_call(images)
+        self._check_images(images)
         return self.top(self.layers(images))
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy in nats, and its named parts: the contract that `fit` trains by."""
-        self._check_call(images)
+        self._check_images(images)
         check_labels(labels, len(images))
         cross_entropy = F.cross_entropy(self(images), labels)
         return cross_entropy, {"cross_entropy": cross_entropy.detach()}
 
-    def _check_call(self, images: Tensor) -> None:
-        check_images(self, images, self.image_shape)
-        channels, height, width = images.shape[1:]
-        if (channels, height, width) not in self._fitting_shapes:
-            self._check_pair((channels, height, width))
-
     @torch.no_grad()
-    def _check_pair(self, image_shape: ImageShape) -> None:
+    def _check_fit(self, image_shape: ImageShape) -> None:
         """Send one black image through the two, in eval mode, and see that they fit. Remembers shapes that do."""
         with evaluation_mode(self):
             black = next(self.parameters(), torch.zeros(())).new_zeros(1, *image_shape)
@@ -80,7 +91,7 @@ class _Look(NamedTuple):
     logits: Tensor
 
 
-class DynamicCapacityNetwork(nn.Module):
+class DynamicCapacityNetwork(_CheckedNetwork):
     """Cheap coarse layers everywhere, expensive fine layers on the k patches that would change the prediction most.
 
     coarse: (B, C, H, W) -> (B, D, s1, s2). fine: patches (N, C, p, p) -> (N, D) or (N, D, 1, 1).
@@ -107,7 +118,7 @@ class DynamicCapacityNetwork(nn.Module):
         hint_weight: float = 0.1,
         objective: Objective = "sum",
     ) -> None:
-        super().__init__()
+        super().__init__(image_shape)
         check_k(k)
         if objective not in get_args(Objective):
             raise ValueError(f"objective must be one of {get_args(Objective)}, got {objective!r}")
@@ -119,12 +130,10 @@ class DynamicCapacityNetwork(nn.Module):
         self.k = k
         self.geometry = geometry if geometry is not None else derive_geometry(coarse, fine)
         self.policy = resolve_policy(policy)
-        self.image_shape = image_shape
         self.hint_weight = hint_weight
         self.objective = objective
-        self._fitting_shapes: set[ImageShape] = set()
         if image_shape is not None:
-            check_k(k, self._check_trio(image_shape))
+            check_k(k, self._check_fit(image_shape))
 
     def forward(self, images: Tensor, k: int | None = None, cells: Tensor | None = None) -> Tensor:
         """Class scores (B, L) of images (B, C, H, W). `k` overrides the model's, `cells` (B, k) the policy."""
@@ -189,10 +198,7 @@ class DynamicCapacityNetwork(nn.Module):
         return self.fine(patches.flatten(0, 1)).reshape(batch, k, -1)
 
     def _check_call(self, images: Tensor, k: int | None, cells: Tensor | None) -> None:
-        check_images(self, images, self.image_shape)
-        channels, height, width = images.shape[1:]
-        if (channels, height, width) not in self._fitting_shapes:
-            self._check_trio((channels, height, width))
+        self._check_images(images)
         if cells is None:
             return
         if k is not None and k != cells.shape[-1]:
@@ -201,7 +207,7 @@ class DynamicCapacityNetwork(nn.Module):
             raise ValueError(f"cells must be int64 of shape ({len(images)}, k), got {cells.dtype} {tuple(cells.shape)}")
 
     @torch.no_grad()
-    def _check_trio(self, image_shape: ImageShape) -> int:
+    def _check_fit(self, image_shape: ImageShape) -> int:
         """Send one black image through the three, in eval mode, and see that they fit. Returns the number of cells."""
         channels, height, width = image_shape
         size = self.geometry.size

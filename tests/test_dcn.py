@@ -475,7 +475,7 @@ def test_the_check_of_a_trio_leaves_statistics_and_modes_alone(make_dcn, images)
     dcn.coarse.eval()
     modes = [part.training for part in dcn.modules()]
     before = {name: value.clone() for name, value in dcn.state_dict().items()}
-    dcn._check_trio((1, 11, 15))
+    dcn._check_fit((1, 11, 15))
     assert [part.training for part in dcn.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in dcn.state_dict().items())
 
