@@ -1,11 +1,11 @@
-# make reproduce · test · lab · paper · clean. Each sets up its own environment in .venv first; needs Python 3.11+ and make.
+# make reproduce · test · lab · app · paper · clean. Each sets up its own environment in .venv first; needs Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
 ENV := .venv/installed
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 EXTRA_KEYS := metadata.papermill metadata.widgets cell.metadata.papermill
 
-.PHONY: reproduce test lab paper notebooks-committed clean
+.PHONY: reproduce test lab app paper notebooks-committed clean
 
 $(ENV): pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, this is ' + sys.version)"
@@ -42,6 +42,13 @@ test: $(ENV)
 
 lab: $(ENV)
 	$(BIN)/jupyter lab notebooks
+
+# The explorer as a web page, for this machine alone. The header makes browsers refuse what the page's template would
+# fetch from elsewhere (an icon font).
+CSP := default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; connect-src 'self' ws://127.0.0.1:* data:
+app: $(ENV)
+	$(BIN)/voila notebooks/07_explorer.ipynb --Voila.ip=127.0.0.1 \
+		--Voila.tornado_settings="{'headers': {'Content-Security-Policy': \"$(CSP)\"}}"
 
 # Before a commit: run the notebooks as they stand, in place, and strip what changes from run to run.
 notebooks-committed: $(ENV)

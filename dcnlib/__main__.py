@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dcnlib.benchmark import SMOKE, BenchmarkSettings, run_benchmark
 from dcnlib.checkpoints import load_weights
 from dcnlib.checks import check_values
 from dcnlib.cluttered import load_cluttered
@@ -22,8 +23,8 @@ from dcnlib.digits import SPLITS
 from dcnlib.evaluation import evaluate
 from dcnlib.experiments import EXPERIMENTS, promote, run_experiment, seeded_model, test_once
 from dcnlib.pretrained import PRETRAINED, Kind, ModelSpec, load_pretrained
-from dcnlib.results import Record, load_record
-from dcnlib.tables import results_table
+from dcnlib.results import Record, load_record, save_record
+from dcnlib.tables import benchmark_tables, results_table
 from dcnlib.training import TrainingSettings, fit, resolve_device
 
 DESCRIPTION = "Dynamic Capacity Networks: train, evaluate and take apart the models of the paper on Cluttered MNIST."
@@ -93,6 +94,13 @@ def build_parser() -> argparse.ArgumentParser:
     experiment = command("experiment", _experiment, "Run experiments of the project in full, resumed if need be.")
     experiment.add_argument("experiments", nargs="+", choices=["all", *EXPERIMENTS], metavar="NAME", help="or all")
     experiment.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+
+    benchmark = command("benchmark", _benchmark, "Measure speed, side by side, as ratios: about 20 minutes.")
+    benchmark.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    benchmark.add_argument(
+        "--quick", action="store_true", help="a little of everything, in a minute or two; not for figures"
+    )
+    benchmark.add_argument("--run-dir", type=Path, default=Path("runs") / "benchmark", help="keeps record.json")
 
     promotion = command("promote", _promote, "Copy a finished run's record to results/ and its weights to the package.")
     promotion.add_argument("run_dir", type=Path)
@@ -188,7 +196,7 @@ def read_image(path: Path) -> Tensor:
 
 def _count(args: argparse.Namespace) -> None:
     cost = count_multiplications(_spec(args).build())
-    for part in ("layers", "top", "saliency", "fine_per_patch", "fine", "second_pass", "total"):
+    for part in ("layers", "top", "saliency", "fine_per_patch", "fine", "second_pass", "total", "discarded"):
         print(f"{part:<15}{getattr(cost, part):>12,}")
 
 
@@ -197,6 +205,14 @@ def _experiment(args: argparse.Namespace) -> None:
         print(f"== {name}", flush=True)
         _, record = run_experiment(name, scale="paper", device=args.device, **_reporting())
         _print_outcome(record)
+
+
+def _benchmark(args: argparse.Namespace) -> None:
+    settings = replace(SMOKE if args.quick else BenchmarkSettings(), device=args.device)
+    record = run_benchmark(settings, report=lambda what: print(f"measuring {what}", file=sys.stderr, flush=True))
+    save_record(args.run_dir / "record.json", record)
+    print(benchmark_tables(record))
+    print(f"\nkept in {args.run_dir}")
 
 
 def _promote(args: argparse.Namespace) -> None:

@@ -55,8 +55,16 @@ def select_patches(scores: Tensor, k: int) -> Tensor:
     The order is stable: ties go to the lower index. Raises ValueError unless k is 0..s1 * s2.
     """
     flat = scores.flatten(1)
-    check_k(k, flat.shape[1])
-    return flat.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    check_k(k, cells := flat.shape[1])
+    if flat.dtype != torch.float32:
+        return flat.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    # Much faster: the k largest of whole numbers that hold the score's bits (in an order-preserving form, where -0 is 0
+    # and NaN the largest) and, below them, the index counted from the end.
+    bits = flat.view(torch.int32)
+    bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    bits = torch.where(flat == 0, 0, torch.where(flat.isnan(), 0x7FFFFFFF, bits))
+    from_end = cells - 1 - torch.arange(cells, device=flat.device)
+    return cells - 1 - (((bits.long() << 32) | from_end).topk(k, dim=1).values & 0xFFFFFFFF)
 
 
 def check_k(k: int, cells: int | None = None) -> None:

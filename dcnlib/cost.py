@@ -1,6 +1,7 @@
 """What a model costs: multiplications, part by part, counted by torch's own counter while the modules run."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dcnlib.attention import check_k, entropy_gradient, evaluation_mode
 from dcnlib.dcn import DynamicCapacityNetwork, ImageShape, SingleCapacityNetwork
+from dcnlib.passes import passes_through
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,8 @@ class Multiplications:
 
     layers: the bottom layers on the whole image (coarse ones in a DCN). top: the first pass through the top layers.
     A DCN adds saliency (what the policy needs beyond that pass), fine_per_patch for each of k patches, and the second
-    pass through the top layers.
+    pass through the top layers. discarded, not in the total, are products that the second pass's quick
+    form computes and throws away, for the sake of one large matrix product.
     """
 
     layers: int
@@ -25,6 +28,7 @@ class Multiplications:
     fine_per_patch: int = 0
     second_pass: int = 0
     k: int = 0
+    discarded: int = 0
 
     @property
     def fine(self) -> int:
@@ -61,22 +65,34 @@ def count_multiplications(
 
 def _count_dcn(model: DynamicCapacityNetwork, image: torch.Tensor, k: int) -> Multiplications:
     coarse_map = model.coarse(image)
-    check_k(k, coarse_map.shape[2] * coarse_map.shape[3])
+    _, depth, *map_shape = coarse_map.shape
+    check_k(k, map_shape[0] * map_shape[1])
     coarse, top = _count(model.coarse, image), _count(model.top, coarse_map)
     if k == 0:
         return Multiplications(coarse, top)
-    policy = _count(model.policy, model, image, coarse_map)
-    # Only the entropy gradient's policy runs the top layers on the coarse map before the second pass.
-    first_pass = top if model.policy is entropy_gradient else 0
+    passes = passes_through(model.top, coarse_map)
+    start = _count(passes_through, model.top, coarse_map)
+    if model.policy is entropy_gradient:
+        first_pass, policy = top, start + _count(passes.attention) - top
+    else:  # any other policy only needs what the second pass starts from
+        first_pass, policy = start, _count(model.policy, model, image, coarse_map)
     size = model.geometry.size
     per_patch = _count(model.fine, image.new_zeros(1, image.shape[1], size, size))
-    return Multiplications(coarse, first_pass, policy - first_pass, per_patch, top, k)
+    cells = torch.arange(k, device=image.device)[None]
+    second_pass = _count(passes.refined, cells, image.new_zeros(1, k, depth))
+    discarded = k * passes.discarded
+    return Multiplications(coarse, first_pass, policy, per_patch, second_pass - discarded, k, discarded)
 
 
 def _count(function: object, *arguments: object) -> int:
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten._embedding_bag_forward_only: _bag_flops})
     with counter:
         # Per-module counts aren't needed, and the hooks that keep them reject the saliency's autograd.grad.
         counter.mod_tracker.__exit__(None, None, None)
         function(*arguments)  # type: ignore[operator]
     return counter.get_total_flops() // 2  # a multiplication and an addition each
+
+
+def _bag_flops(table: torch.Size, indices: torch.Size, *_: object, **__: Any) -> int:
+    """Of a weighted sum of rows of a table, which torch's counter doesn't know."""
+    return 2 * indices[0] * table[1]

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcnlib.attention import Policy, attention_pass, check_k, evaluation_mode, resolve_policy, select_patches
+from dcnlib.attention import Policy, check_k, entropy_gradient, evaluation_mode, resolve_policy, select_patches
 from dcnlib.checks import check_images, check_labels, check_values
+from dcnlib.passes import Passes, gather_cells, passes_through, replace_cells
 from dcnlib.patches import Geometry, derive_geometry, extract_patches
 
 ImageShape = tuple[int, int, int]
@@ -21,16 +22,20 @@ class _CheckedNetwork(nn.Module):
     def __init__(self, image_shape: ImageShape | None) -> None:
         super().__init__()
         self.image_shape = image_shape
-        self._fitting_shapes: set[ImageShape] = set()
+        self._cells: dict[ImageShape, int] = {}  # of the map, by the shapes that the parts are known to fit
 
     def _check_images(self, images: Tensor) -> None:
         check_images(self, images, self.image_shape)
         channels, height, width = images.shape[1:]
-        if (channels, height, width) not in self._fitting_shapes:
-            self._check_fit((channels, height, width))
+        self._count_cells((channels, height, width))
 
-    def _check_fit(self, image_shape: ImageShape) -> object:
-        """Raise ValueError if the parts don't fit for this shape, else remember it."""
+    def _count_cells(self, image_shape: ImageShape) -> int:
+        """The number of cells of the map of an image. Raises ValueError if the parts don't fit each other for it."""
+        if image_shape not in self._cells:
+            self._cells[image_shape] = self._check_fit(image_shape)
+        return self._cells[image_shape]
+
+    def _check_fit(self, image_shape: ImageShape) -> int:
         raise NotImplementedError
 
 
@@ -45,7 +50,7 @@ class SingleCapacityNetwork(_CheckedNetwork):
         self.layers = layers
         self.top = top
         if image_shape is not None:
-            self._check_fit(image_shape)
+            self._count_cells(image_shape)
 
     def forward(self, images: Tensor) -> Tensor:
         self._check_images(images)
@@ -59,12 +64,13 @@ class SingleCapacityNetwork(_CheckedNetwork):
         return cross_entropy, {"cross_entropy": cross_entropy.detach()}
 
     @torch.no_grad()
-    def _check_fit(self, image_shape: ImageShape) -> None:
-        """Send one black image through the two, in eval mode, and see that they fit. Remembers shapes that do."""
+    def _check_fit(self, image_shape: ImageShape) -> int:
+        """Send one black image through the two, in eval mode, and see that they fit."""
         with evaluation_mode(self):
             black = next(self.parameters(), torch.zeros(())).new_zeros(1, *image_shape)
-            _check_logits(_try("top layers", self.top, _try("layers", self.layers, black)))
-        self._fitting_shapes.add(image_shape)
+            feature_map = _try("layers", self.layers, black)
+            _check_logits(_try("top layers", self.top, feature_map))
+        return feature_map[0, 0].numel()
 
 
 @dataclass(frozen=True)
@@ -84,10 +90,10 @@ class Attention:
 
 class _Look(NamedTuple):
     coarse_map: Tensor
+    passes: Passes
     cells: Tensor
     patches: Tensor
     fine_vectors: Tensor
-    refined_map: Tensor
     logits: Tensor
 
 
@@ -133,19 +139,21 @@ class DynamicCapacityNetwork(_CheckedNetwork):
         self.hint_weight = hint_weight
         self.objective = objective
         if image_shape is not None:
-            check_k(k, self._check_fit(image_shape))
+            check_k(k, self._count_cells(image_shape))
 
     def forward(self, images: Tensor, k: int | None = None, cells: Tensor | None = None) -> Tensor:
         """Class scores (B, L) of images (B, C, H, W). `k` overrides the model's, `cells` (B, k) the policy."""
         return self._look(images, k, cells).logits
 
     def attend(self, images: Tensor, k: int | None = None, cells: Tensor | None = None) -> Attention:
-        """As forward, but with every intermediate, and with a check of the images' values."""
-        check_images(self, images, self.image_shape)
+        """As forward, but with every intermediate, and with a check of the values of images and cells."""
+        self._check_call(images, k, cells)
         check_values(images)
-        look = self._look(images, k, cells)
-        coarse_logits, H, M = attention_pass(self.top, look.coarse_map)
-        return Attention(coarse_logits=coarse_logits, entropy=H, saliency=M, **look._asdict())
+        if cells is not None:
+            self._check_range(cells, images)
+        coarse_map, passes, cells, patches, fine_vectors, logits = self._look(images, k, cells)
+        refined_map = replace_cells(coarse_map, cells, fine_vectors)
+        return Attention(coarse_map, *passes.attention(), cells, patches, fine_vectors, refined_map, logits)
 
     def loss(self, images: Tensor, labels: Tensor, k: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the refined prediction plus hints for the coarse layers (section 3.3), and the named parts.
@@ -173,18 +181,20 @@ class DynamicCapacityNetwork(_CheckedNetwork):
         k = cells.shape[1] if cells is not None else self.k if k is None else k
 
         coarse_map = self.coarse(images)  # (B, D, s1, s2)
+        passes = passes_through(self.top, coarse_map)
         if cells is None:
-            cells = self._choose_cells(images, coarse_map, k)  # (B, k)
+            cells = self._choose_cells(images, coarse_map, passes, k)  # (B, k)
         patches = extract_patches(images, cells, self.geometry, coarse_map.shape[2:])  # (B, k, C, p, p)
         fine_vectors = self._fine_vectors(patches, coarse_map)  # (B, k, D)
-        refined_map = replace_cells(coarse_map, cells, fine_vectors)  # (B, D, s1, s2)
-        logits = self.top(refined_map)  # (B, L)
-        return _Look(coarse_map, cells, patches, fine_vectors, refined_map, logits)
+        logits = passes.refined(cells, fine_vectors)  # (B, L)
+        return _Look(coarse_map, passes, cells, patches, fine_vectors, logits)
 
-    def _choose_cells(self, images: Tensor, coarse_map: Tensor, k: int) -> Tensor:
+    def _choose_cells(self, images: Tensor, coarse_map: Tensor, passes: Passes, k: int) -> Tensor:
         check_k(k, coarse_map.shape[2] * coarse_map.shape[3])
         if k == 0:
             return torch.empty(len(images), 0, dtype=torch.int64, device=images.device)
+        if self.policy is entropy_gradient:
+            return select_patches(passes.attention()[2], k)
         scores = self.policy(self, images, coarse_map)
         if scores.shape != (len(images), *coarse_map.shape[2:]):
             raise ValueError(f"the policy must score {tuple(coarse_map.shape[2:])} cells, got {tuple(scores.shape)}")
@@ -206,9 +216,15 @@ class DynamicCapacityNetwork(_CheckedNetwork):
         if cells.ndim != 2 or len(cells) != len(images) or cells.dtype != torch.int64:
             raise ValueError(f"cells must be int64 of shape ({len(images)}, k), got {cells.dtype} {tuple(cells.shape)}")
 
+    def _check_range(self, cells: Tensor, images: Tensor) -> None:
+        channels, height, width = images.shape[1:]
+        count = self._count_cells((channels, height, width))
+        if cells.numel() > 0 and not (cells.min() >= 0 and cells.max() < count):
+            raise ValueError(f"cells must be 0..{count - 1}, got {cells.min().item()}..{cells.max().item()}")
+
     @torch.no_grad()
     def _check_fit(self, image_shape: ImageShape) -> int:
-        """Send one black image through the three, in eval mode, and see that they fit. Returns the number of cells."""
+        """Send one black image through the three, in eval mode, and see that they fit."""
         channels, height, width = image_shape
         size = self.geometry.size
         if size > min(height, width):
@@ -237,24 +253,7 @@ class DynamicCapacityNetwork(_CheckedNetwork):
                     f"fine vectors have {vectors.shape[1]} channels, coarse vectors {depth}: make them equal"
                 )
             _check_logits(_try("top layers", self.top, coarse_map))
-        self._fitting_shapes.add(image_shape)
         return map_shape[0] * map_shape[1]
-
-
-def gather_cells(feature_map: Tensor, cells: Tensor) -> Tensor:
-    """The vectors at flat cells: (B, D, s1, s2), (B, k) -> (B, k, D)."""
-    vectors = feature_map.permute(0, 2, 3, 1).flatten(1, 2)  # (B, s1 * s2, D)
-    return vectors.gather(1, cells[:, :, None].expand(-1, -1, vectors.shape[2]))
-
-
-def replace_cells(feature_map: Tensor, cells: Tensor, vectors: Tensor) -> Tensor:
-    """The map with the vectors (B, k, D) at flat cells (B, k), and its own everywhere else. Shape (B, D, s1, s2)."""
-    if cells.shape[1] == 0:
-        return feature_map
-    own = feature_map.permute(0, 2, 3, 1).flatten(1, 2)  # (B, s1 * s2, D)
-    index = cells[:, :, None].expand(-1, -1, own.shape[2])
-    replaced = own.scatter(1, index, vectors.to(own.dtype))
-    return replaced.unflatten(1, feature_map.shape[2:]).permute(0, 3, 1, 2)
 
 
 def _check_logits(logits: Tensor) -> None:

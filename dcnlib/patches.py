@@ -48,7 +48,7 @@ def receptive_field(layers: nn.Module) -> Geometry:
     Raises ValueError for a module whose field can't be read off, such as a custom forward or a global pool.
     """
     stride, offset, size = 1, 0, 1
-    for layer in _flatten(layers):
+    for layer in flatten(layers):
         if isinstance(layer, _WINDOWED):
             kernel, step, padding, dilation = _window(layer)
             size += dilation * (kernel - 1) * stride
@@ -64,7 +64,7 @@ def receptive_field(layers: nn.Module) -> Geometry:
 
 def output_size(layers: nn.Module, size: int) -> int:
     """How many cells a side a sequence of convolutions and pools makes of `size` pixels a side (0: too few pixels)."""
-    for layer in _flatten(layers):
+    for layer in flatten(layers):
         if isinstance(layer, _WINDOWED):
             kernel, step, padding, dilation = _window(layer)
             size = (size + 2 * padding - dilation * (kernel - 1) - 1) // step + 1
@@ -121,10 +121,11 @@ def extract_patches(images: Tensor, cells: Tensor, geometry: Geometry, map_shape
     return windows[batch, :, cells // columns, cells % columns]  # (B, k, C, p, p)
 
 
-def _flatten(layers: nn.Module) -> Iterator[nn.Module]:
-    if isinstance(layers, nn.Sequential):
+def flatten(layers: nn.Module) -> Iterator[nn.Module]:
+    """The modules of nested sequences in the order in which they run; any other module as a whole."""
+    if isinstance(layers, nn.Sequential) and type(layers).forward is nn.Sequential.forward:
         for layer in layers:
-            yield from _flatten(layer)
+            yield from flatten(layer)
     else:
         yield layers
 

@@ -24,6 +24,7 @@ ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE, GREY = (
     "#CC79A7",
     "#999999",
 )
+MAP_COLORS = plt.get_cmap("viridis").with_extremes(bad="#bbbbbb")
 
 
 def save_figure(figure: Figure, name: str, *, save: bool) -> None:
@@ -86,15 +87,18 @@ def show_patch_places(
     return draw_boxes(axes, boxes[:1], color=VERMILLION, width=1.0)
 
 
+def hide_uncovered(values: Tensor, covered: int | None) -> np.ndarray:
+    """A map (s1, s2) with NaN from row and column `covered` on, which `MAP_COLORS` shows in grey."""
+    shown = values.detach().numpy().astype(float)  # a copy
+    if covered is not None:
+        shown[covered:], shown[:, covered:] = np.nan, np.nan
+    return shown
+
+
 def show_map(axes: Axes, values: Tensor, title: str = "", *, covered: int | None = None) -> Axes:
     """A map of one value per cell (s1, s2), such as saliency. Cells from row or column `covered` on are greyed: they
     never reach the output (see `covered_size`)."""
-    shown = np.asarray(values.detach(), dtype=float)
-    if covered is not None:
-        shown = shown.copy()
-        shown[covered:], shown[:, covered:] = np.nan, np.nan
-    colors = plt.get_cmap("viridis").with_extremes(bad="#bbbbbb")
-    axes.imshow(shown, cmap=colors, interpolation="nearest")
+    axes.imshow(hide_uncovered(values, covered), cmap=MAP_COLORS, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=10)
     return axes

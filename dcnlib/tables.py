@@ -1,9 +1,9 @@
-"""Our rows of the paper's Table 1 beside the reported ones, made from the records alone."""
+"""The tables, made from the records alone: our rows of the paper's Table 1 beside the reported ones, and the clock."""
 
 from dcnlib.cost import count_multiplications
 from dcnlib.experiments import EXPERIMENTS
 from dcnlib.pretrained import PRETRAINED
-from dcnlib.results import ErrorRate, load_record
+from dcnlib.results import ErrorRate, Record, load_record
 
 # Test error in % on 100x100 Cluttered MNIST and multiplications in millions as reported by the paper (RAM and DRAW are
 # quoted by it from other papers with other generators). Not re-checked against its text.
@@ -55,3 +55,71 @@ def results_table() -> str:
         "generators and were not re-checked.",
     ]
     return "\n".join(lines)
+
+
+def benchmark_tables(record: Record) -> str:
+    """Markdown: what `dcnlib.benchmark` measured, as ratios."""
+    return "\n\n".join(
+        [
+            _machine(record),
+            inference_table(record),
+            parts_table(record),
+            training_table(record),
+            growth_table(record),
+        ]
+    )
+
+
+def inference_table(record: Record) -> str:
+    """Milliseconds an image by batch, each competitor at its better number of threads; times faster than `fine`."""
+    batches = record["inference"]
+    rows = [["", *(f"batch {row['batch']}" for row in batches)]]
+    for name in batches[0]["best"]:
+        title = "fine, compiled and frozen (baseline)" if name == "fine" else name
+        rows.append([title, *(f"{row['best'][name]:.3f} ({row['times_faster'][name]:.2f}x)" for row in batches)])
+    return _markdown(rows)
+
+
+def parts_table(record: Record) -> str:
+    """A DCN's time and multiplications part by part, each part compiled on its own."""
+    parts = record["parts"]
+    rows = [["part", "ms an image", "multiplications, M", "G multiplications a second"]]
+    for name, milliseconds in parts["milliseconds"].items():
+        count = parts["multiplications"][name]
+        rate = f"{count / milliseconds / 1e6:.1f}" if count else ""
+        rows.append([name, f"{milliseconds:.4f}", f"{count / 1e6:.3f}" if count else "", rate])
+    return _markdown(rows)
+
+
+def training_table(record: Record) -> str:
+    """A training step on batches of 64, data included."""
+    rows = [["training", "eager, ms an image", "compiled, ms an image", "s an epoch, the better", "data's share"]]
+    for name, row in record["training"].items():
+        best = min(row["eager"]["epoch_seconds"], row["compiled"]["epoch_seconds"])
+        times = [f"{row[way]['milliseconds']:.3f}" for way in ("eager", "compiled")]
+        rows.append([name, *times, f"{best:.0f}", f"{100 * row['data_share']:.1f} %"])
+    return _markdown(rows)
+
+
+def growth_table(record: Record) -> str:
+    """How many times the fine model's multiplications, time and memory are the DCN's, by the size of the image."""
+    rows = [["pixels a side", "fine, ms", "DCN, ms", "time", "multiplications", "peak memory"]]
+    for row in record["growth"]:
+        fine, dcn = row["milliseconds"].values()
+        ratios = []
+        for what in ("milliseconds", "multiplications", "peak_memory"):
+            large, small = row[what].values()
+            ratios.append(f"{large / small:.2f}x" if small else "")
+        rows.append([str(row["size"]), f"{fine:.3f}", f"{dcn:.3f}", *ratios])
+    return _markdown(rows)
+
+
+def _machine(record: Record) -> str:
+    machine = record["machine"]
+    rates = ", ".join(f"{rate / 1e9:.0f} G/s on {n} threads" for n, rate in record["convolution_rate"].items())
+    return f"{machine['processor']}, {machine['cores']} cores, {machine['device']}; convolution rate {rates}"
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])

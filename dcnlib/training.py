@@ -118,7 +118,7 @@ def fit(
         best_weights = resume(checkpoint, identity, model, optimizer, schedule, state)
 
     loss_of: Callable[..., Any] = torch.compile(model.loss) if settings.compile else model.loss  # type: ignore
-    autocast = _autocast(device, settings.precision)
+    precision = autocast(device, settings.precision)
     started = time.perf_counter() - state.seconds
     saved = time.perf_counter()
 
@@ -145,7 +145,7 @@ def fit(
             images, labels = to_device(epoch_data[batch], device)
             if state.step == 0:  # a look at all values of all batches would cost time
                 check_values(images)
-            with autocast:
+            with precision:
                 loss, parts = loss_of(images, labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -193,7 +193,8 @@ def _describe(data: Data) -> Record:
     return own() if own is not None else {"name": type(data).__name__, "count": len(data)}
 
 
-def _autocast(device: torch.device, precision: Precision) -> Any:
+def autocast(device: torch.device, precision: Precision) -> Any:
+    """The context that a step of this precision runs in; one object may be entered again and again."""
     if precision == "bfloat16" or (precision == "auto" and device.type == "cuda"):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()

@@ -164,6 +164,23 @@ def test_selection_agrees_with_sorting_by_hand(scores, data):
     assert select_patches(torch.tensor([scores], dtype=torch.float32), k).tolist() == [expected]
 
 
+@given(
+    scores=st.lists(
+        st.sampled_from([0.0, -0.0, 1.0, -1.0, math.inf, -math.inf, math.nan, -math.nan]) | st.floats(width=32),
+        min_size=1,
+        max_size=12,
+    ),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.float16]),
+)
+def test_selection_is_a_stable_sort_of_any_numbers(scores, dtype):
+    """0 and -0 tie; NaN of either sign tie too, and come before infinity, as in torch.sort."""
+    saliency = torch.tensor(scores, dtype=torch.float64).to(dtype).reshape(1, 1, -1)
+    values = saliency.flatten().tolist()
+    expected = sorted(range(len(values)), key=lambda cell: (0, 0) if math.isnan(values[cell]) else (1, -values[cell]))
+    for k in range(len(values) + 1):
+        assert select_patches(saliency, k).tolist() == [expected[:k]]
+
+
 def test_of_uniform_saliency_the_first_cells_are_taken():
     assert select_patches(torch.ones(2, 23, 23), 8).tolist() == [list(range(8))] * 2
 

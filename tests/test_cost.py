@@ -15,9 +15,27 @@ FINE = 98 * 98 * 24 * 9 + 98 * 98 * 24 * 24 * 9 + 2 * 49 * 49 * 24 * 24 * 9 + 22
 
 def test_dcn_parts_agree_with_counts_by_hand():
     cost = count_multiplications(ModelSpec("dcn", k=8).build())
-    # The saliency's backward pass reaches every window of the convolution and the linear layer once more.
-    assert (cost.layers, cost.top, cost.saliency, cost.second_pass) == (COARSE, TOP, TOP, TOP)
+    # Each of the 96 filters has one winning window of 4x4x24; a cell lies in four windows of the 96 filters.
+    saliency, second_pass = 96 * 10 + 96 * 16 * 24, 8 * 4 * 24 * 96 + 96 * 10
+    assert (cost.layers, cost.top, cost.saliency, cost.second_pass) == (COARSE, TOP, saliency, second_pass)
     assert (cost.fine_per_patch, cost.fine) == (PATCH, 8 * PATCH)
+    assert cost.total == COARSE + TOP + saliency + 8 * PATCH + second_pass
+    assert cost.total + cost.discarded < 16e6
+    assert cost.discarded == 8 * 3 * 4 * 24 * 96  # the other three places that a cell may take in its 2x2 block
+
+
+def test_the_plain_passes_cost_three_times_the_top_layers():
+    class AnyTop(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = TopLayers()
+
+        def forward(self, feature_map):
+            return self.inner(feature_map)
+
+    model = DynamicCapacityNetwork(coarse=CoarseLayers(), fine=FineLayers(), top=AnyTop(), image_shape=(1, 100, 100))
+    cost = count_multiplications(model)
+    assert (cost.top, cost.saliency, cost.second_pass, cost.discarded) == (TOP, TOP, TOP, 0)
     assert cost.total == COARSE + 3 * TOP + 8 * PATCH
 
 
@@ -33,12 +51,13 @@ def test_without_patches_a_dcn_costs_what_the_coarse_model_costs():
 
 
 @pytest.mark.parametrize("policy", ["random", "center", "coarse-norm"])
-def test_policies_that_ask_no_gradient_skip_the_first_pass(policy):
+def test_policies_that_ask_no_gradient_pay_for_none(policy):
     model = DynamicCapacityNetwork(
         coarse=CoarseLayers(), fine=FineLayers(), top=TopLayers(), image_shape=(1, 100, 100), policy=policy
     )
     cost = count_multiplications(model)
-    assert (cost.top, cost.saliency, cost.second_pass) == (0, 0, TOP)
+    # The convolution on the coarse map is what the second pass starts from.
+    assert (cost.top, cost.saliency, cost.second_pass) == (TOP - 960, 0, 8 * 4 * 24 * 96 + 960)
 
 
 def test_counting_leaves_modes_and_statistics_alone():

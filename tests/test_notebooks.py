@@ -25,13 +25,15 @@ def code_cells(path):
 
 
 def test_the_notebooks_are_there_in_order():
-    assert [path.stem for path in NOTEBOOKS][:6] == [
+    assert [path.stem for path in NOTEBOOKS] == [
         "01_cluttered_mnist",
         "02_coarse_and_fine_networks",
         "03_entropy_gradient_saliency",
         "04_dynamic_capacity_network",
         "05_training",
         "06_number_of_patches",
+        "07_explorer",
+        "10_time_and_scale",
     ]
 
 

@@ -1,0 +1,331 @@
+"""The clock: inference, parts, training, and growth with the size of the image, as ratios measured side by side.
+
+Machines are noisy, so competitors take turns, round after round, in one process, and medians are kept. The baseline is
+the fine model with its trained weights, in channels-last, under torch.compile with frozen weights.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dcnlib.attention import select_patches
+from dcnlib.cluttered import ClutteredMNIST, ClutterRules
+from dcnlib.cost import count_multiplications
+from dcnlib.dcn import DynamicCapacityNetwork, SingleCapacityNetwork
+from dcnlib.digits import load_digits
+from dcnlib.evaluation import to_device
+from dcnlib.experiments import can_compile
+from dcnlib.inference import compile_for_inference, compile_frozen
+from dcnlib.passes import passes_through
+from dcnlib.patches import extract_patches
+from dcnlib.pretrained import PRETRAINED, load_pretrained
+from dcnlib.results import Record, environment
+from dcnlib.training import TrainingSettings, autocast, resolve_device
+
+EPOCH = 55_000  # training images
+DCN = "dcn-k8-hints"
+Milliseconds = dict[str, float]  # an image, by competitor
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """What is measured.
+
+    batches: images a call. ks: patches an image, at the largest batch. sizes: pixels a side, at 640,000 pixels a batch.
+    rounds: how many turns each competitor gets. steps: timed training steps of 64 images.
+    """
+
+    batches: tuple[int, ...] = (1, 16, 128)
+    ks: tuple[int, ...] = (0, 2, 4, 8, 16, 24)
+    sizes: tuple[int, ...] = (100, 200, 400, 800)
+    rounds: int = 15
+    steps: int = 15
+    device: str = "auto"
+
+
+SMOKE = BenchmarkSettings(batches=(4,), ks=(0, 4), sizes=(100, 200), rounds=2, steps=2)
+
+
+def run_benchmark(settings: BenchmarkSettings, *, report: Callable[[str], None] = lambda what: None) -> Record:
+    """Measure everything, in about 15 minutes on two CPU cores. `report` is told what is being measured.
+
+    Raises ValueError where torch.compile has no C++ compiler, or the device isn't there.
+    """
+    device = resolve_device(settings.device)
+    if not can_compile():
+        raise ValueError("the benchmark compares compiled models: install a C++ compiler such as g++")
+    threads = sorted({1, torch.get_num_threads()}) if device.type == "cpu" else [torch.get_num_threads()]
+    pool = ClutteredMNIST(load_digits("all", source="embedded"), seed=0)
+    images = to_device(pool[np.arange(max(settings.batches))], device)[0]
+    record: Record = {"name": "benchmark", "settings": asdict(settings)}
+
+    report("convolution rate")
+    record["convolution_rate"] = {str(count): convolution_rate(device, count) for count in threads}
+    record["inference"] = []
+    for batch in settings.batches:
+        report(f"inference, batch {batch}")
+        record["inference"].append(measure_inference(images[:batch], threads, settings.rounds))
+    report("parts")
+    record["parts"] = measure_parts(images, settings.rounds)
+    report("patches")
+    record["patches"] = measure_patches(images, settings.ks, settings.rounds)
+    record["training"] = {}
+    for name in ("coarse", DCN, "fine"):
+        report(f"training, {name}")
+        record["training"][name] = measure_training(name, device, settings.steps)
+    record["growth"] = []
+    for size in settings.sizes:
+        report(f"growth, {size} pixels")
+        record["growth"].append(measure_growth(size, device, settings.rounds))
+    return {**record, **environment(device.type)}
+
+
+def interleaved(competitors: Mapping[str, Callable[[], object]], rounds: int, turn: float = 0.1) -> dict[str, float]:
+    """Median seconds of a call of each competitor, when all take turns of `turn` seconds, but at least one call.
+
+    A call that isn't timed begins each turn, so that nobody pays for what the one before left in the caches.
+    """
+    times: dict[str, list[float]] = {name: [] for name in competitors}
+    for _ in range(rounds):
+        for name, call in competitors.items():
+            call()
+            synchronize()
+            end = time.perf_counter() + turn
+            while True:
+                started = time.perf_counter()
+                call()
+                synchronize()
+                times[name].append(time.perf_counter() - started)
+                if time.perf_counter() >= end:
+                    break
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def convolution_rate(device: torch.device, threads: int) -> float:
+    """Multiplications a second of this machine in a convolution like the fine layers': 24 to 24 channels, 3x3."""
+    conv = nn.Conv2d(24, 24, 3, padding=1).to(device).to(memory_format=torch.channels_last)
+    maps = torch.rand(128, 24, 49, 49, device=device).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad(), thread_count(threads):
+        seconds = interleaved({"conv": lambda: conv(maps)}, 5)["conv"]
+    return maps.numel() * conv.weight[0].numel() / seconds
+
+
+def measure_inference(images: Tensor, threads: list[int], rounds: int) -> Record:
+    """Milliseconds an image of a batch by number of threads, each competitor's best, and how much faster that is."""
+    models = {name: load_pretrained(name).to(images.device) for name in ("coarse", "fine", DCN)}
+    by_threads: dict[str, Milliseconds] = {}
+    for count in threads:
+        torch.compiler.reset()
+        with thread_count(count):
+            competitors: dict[str, Callable[[Tensor], Tensor]] = {
+                "fine": compile_frozen(models["fine"].forward, images),
+                "fine, prepared": compile_for_inference(models["fine"], images),
+                "coarse, prepared": compile_for_inference(models["coarse"], images),
+                "dcn, prepared": compile_for_inference(models[DCN], images),
+                "fine, eager": models["fine"],
+                "dcn, eager": models[DCN],
+            }
+            by_threads[str(count)] = _per_image(competitors, images, rounds)
+    best = {name: min(times[name] for times in by_threads.values()) for name in by_threads[str(threads[0])]}
+    return {
+        "batch": len(images),
+        "milliseconds": by_threads,
+        "best": best,
+        "times_faster": {name: best["fine"] / value for name, value in best.items()},
+        "dcn_multiplications_per_second": 1e3 * count_multiplications(models[DCN]).total / best["dcn, prepared"],
+    }
+
+
+def measure_parts(images: Tensor, rounds: int) -> Record:
+    """Where a DCN's time goes: milliseconds an image and multiplications of each part, each compiled on its own."""
+    torch.compiler.reset()
+    dcn = load_dcn(images)
+    with torch.no_grad():
+        look = dcn.attend(images)
+        passes = passes_through(dcn.top, look.coarse_map)
+    map_shape = (look.coarse_map.shape[2], look.coarse_map.shape[3])
+    patches = look.patches.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    cost = count_multiplications(dcn)
+    parts: dict[str, tuple[int, Callable[[Tensor], object], Tensor]] = {
+        "coarse layers": (cost.layers, dcn.coarse.forward, images),
+        "first pass": (
+            cost.top + cost.saliency,
+            lambda coarse_map: passes_through(dcn.top, coarse_map).attention(),
+            look.coarse_map,
+        ),
+        "selection": (0, lambda saliency: select_patches(saliency, dcn.k), look.saliency),
+        "patches": (0, lambda cells: extract_patches(images, cells, dcn.geometry, map_shape), look.cells),
+        "fine layers": (cost.fine, dcn.fine.forward, patches),
+        "second pass": (cost.second_pass, lambda vectors: passes.refined(look.cells, vectors), look.fine_vectors),
+        "whole": (cost.total, dcn.forward, images),
+    }
+    calls = {}
+    for name, (_, function, argument) in parts.items():
+        compiled = compile_frozen(function, argument)
+        calls[name] = lambda compiled=compiled, argument=argument: compiled(argument)
+    seconds = interleaved(calls, rounds)
+    return {
+        "batch": len(images),
+        "milliseconds": {name: 1e3 * value / len(images) for name, value in seconds.items()},
+        "multiplications": {name: multiplications for name, (multiplications, _, _) in parts.items()},
+    }
+
+
+def measure_patches(images: Tensor, ks: tuple[int, ...], rounds: int) -> Record:
+    """Milliseconds an image of the DCN by its number of patches."""
+    torch.compiler.reset()
+    competitors = {}
+    for k in ks:
+        dcn = load_dcn(images)
+        dcn.k = k
+        competitors[str(k)] = compile_for_inference(dcn, images)
+    return {"batch": len(images), "milliseconds": _per_image(competitors, images, rounds)}
+
+
+def measure_training(name: str, device: torch.device, steps: int) -> Record:
+    """A training step, eager and compiled, data included: milliseconds an image, seconds an epoch of 55,000 images.
+
+    data_share is the part of a compiled step that drawing its images takes.
+    """
+    torch.compiler.reset()
+    settings = TrainingSettings()
+    data = ClutteredMNIST(load_digits("all", source="embedded"), seed=0, fresh=True)
+    order = np.random.RandomState(0)
+
+    def draw() -> tuple[Tensor, Tensor]:
+        return to_device(data[order.randint(len(data), size=settings.batch_size)], device)
+
+    def stepper(compiled: bool) -> Callable[[], None]:
+        model = PRETRAINED[name].build().to(device).to(memory_format=torch.channels_last).train()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
+        loss_of: Callable[..., Any] = torch.compile(model.loss) if compiled else model.loss  # type: ignore
+
+        def step() -> None:
+            with autocast(device, settings.precision):
+                loss, _ = loss_of(*draw())
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+        return step
+
+    competitors = {"eager": stepper(False), "compiled": stepper(True), "data": draw}
+    competitors["compiled"]()  # compiles
+    seconds = interleaved(competitors, steps, turn=0)
+    result: Record = {"data_share": seconds["data"] / seconds["compiled"]}
+    for way in ("eager", "compiled"):
+        an_image = seconds[way] / settings.batch_size
+        result[way] = {"milliseconds": 1e3 * an_image, "epoch_seconds": EPOCH * an_image}
+    return result
+
+
+def measure_growth(size: int, device: torch.device, rounds: int) -> Record:
+    """DCN and fine model on images of `size` pixels a side, k the same: multiplications, time, peak memory."""
+    torch.compiler.reset()
+    images = _scene(size, max(1, 640_000 // size**2), device)
+    models = {name: load_sized(name, images) for name in ("fine", DCN)}
+    competitors = {
+        "fine": compile_frozen(models["fine"].forward, images),
+        DCN: compile_for_inference(models[DCN], images),
+    }
+    return {
+        "size": size,
+        "batch": len(images),
+        "multiplications": {name: count_multiplications(model).total for name, model in models.items()},
+        "milliseconds": _per_image(competitors, images, rounds),
+        "peak_memory": {name: peak_memory(name, size, device) for name in models},
+    }
+
+
+def peak_memory(name: str, size: int, device: torch.device) -> int | None:
+    """Bytes that the fine model or the DCN needs at its peak for one image of `size` pixels a side, beyond its weights.
+
+    On CUDA as torch's allocator counts them; elsewhere as the system counts a fresh process, None if it isn't Linux.
+    """
+    if device.type == "cuda":
+        return peak_of_pass(name, size, device)
+    if not Path("/proc/self/clear_refs").exists():
+        return None
+    code = f"from dcnlib.benchmark import peak_of_pass; print(peak_of_pass({name!r}, {size}, 'cpu'))"
+    # The C library gives large blocks back as soon as they are free, so that what is counted is what is in use.
+    environ = os.environ | {"MALLOC_MMAP_THRESHOLD_": "16384"}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def load_sized(name: str, images: Tensor) -> SingleCapacityNetwork | DynamicCapacityNetwork:
+    """A shipped model, on the device of the images and for images of their size."""
+    model = load_pretrained(name)
+    assert isinstance(model, SingleCapacityNetwork | DynamicCapacityNetwork)
+    _, channels, height, width = images.shape
+    model.image_shape = (channels, height, width)  # the layers take any size
+    return model.to(images.device).to(memory_format=torch.channels_last)
+
+
+def load_dcn(images: Tensor) -> DynamicCapacityNetwork:
+    model = load_sized(DCN, images)
+    assert isinstance(model, DynamicCapacityNetwork)
+    return model
+
+
+@contextmanager
+def thread_count(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def synchronize() -> None:
+    """Wait for the GPU, where there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _per_image(competitors: Mapping[str, Callable[[Tensor], Tensor]], images: Tensor, rounds: int) -> Milliseconds:
+    calls = {name: lambda model=model: model(images) for name, model in competitors.items()}
+    with torch.no_grad():
+        return {name: 1e3 * seconds / len(images) for name, seconds in interleaved(calls, rounds).items()}
+
+
+def _scene(size: int, count: int, device: torch.device) -> Tensor:
+    """Cluttered images of any size, with as much clutter an area as at 100 pixels (at 800 pixels, half of it)."""
+    rules = ClutterRules(size=size, distractors=min(256, 8 * size**2 // 100**2))
+    data = ClutteredMNIST(load_digits("all", source="embedded"), rules=rules, seed=0)
+    return to_device(data[np.arange(count)], device)[0]
+
+
+@torch.no_grad()
+def peak_of_pass(name: str, size: int, device: torch.device | str) -> int:
+    """See `peak_memory`; on a CPU it counts all that the process holds, so it must be a fresh one."""
+    device = torch.device(device)
+    small, images = _scene(100, 1, device), _scene(size, 1, device)
+    load_sized(name, small)(small)  # what the first call sets up is not of the pass
+    model = load_sized(name, images)
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        model(images)
+        return torch.cuda.max_memory_allocated() - before
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before = _status("VmRSS")
+    model(images)
+    return _status("VmHWM") - before
+
+
+def _status(field: str) -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return 1024 * int(line.split()[1])

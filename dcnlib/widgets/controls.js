@@ -1,0 +1,134 @@
+// What the explorer is operated with: image, model, policy, and k.
+
+const PLAY_MILLISECONDS = 450;
+
+function buildControls(model, choose, setK) {
+  const { models, policies, sources, images, mostBytes } = model.get("options");
+  let typed = null; // the field with a number that isn't complete yet
+  const number = (name, label, most) => {
+    const commit = ({ target }) => {
+      typed = null;
+      const value = Math.trunc(Number(target.value));
+      if (value !== model.get("choices")[name]) choose({ [name]: value });
+    };
+    return make("input", {
+      type: "number",
+      min: 0,
+      max: most,
+      step: 1,
+      "aria-label": label,
+      oninput: ({ target }) => (typed = target),
+      onchange: commit,
+      onblur: () => (typed = null),
+      onkeydown: (event) => event.key === "Enter" && commit(event), // which is no change in JupyterLab
+    });
+  };
+  const select = (name, label, values) =>
+    make(
+      "select",
+      { "aria-label": label, onchange: (event) => choose({ [name]: event.target.value }) },
+      ...values.map((value) => make("option", { value }, value)),
+    );
+  const labelled = (text, ...inputs) => make("label", {}, make("span", {}, text), ...inputs);
+
+  const source = select("source", "Image source", sources);
+  const [index, seed] = [number("index", "Digit number", images - 1), number("seed", "Clutter seed", 2 ** 32 - 1)];
+  const step = (by, label, sign) =>
+    make(
+      "button",
+      {
+        type: "button",
+        "aria-label": label,
+        onclick: () => choose({ index: (model.get("choices").index + by + images) % images }),
+      },
+      sign,
+    );
+  const file = make("input", {
+    type: "file",
+    "aria-label": "Upload an image",
+    accept: "image/png,image/jpeg",
+    onchange: upload,
+  });
+  const numbered = make(
+    "span",
+    { class: "dcn-group" },
+    labelled("Digit", index),
+    step(-1, "Previous digit", "‹"),
+    step(1, "Next digit", "›"),
+  );
+  const seeded = labelled("Clutter seed", seed);
+  const modelName = select("model", "Model", models);
+  const policy = select("policy", "Policy", policies);
+  const slider = make("input", {
+    type: "range",
+    min: 0,
+    step: 1,
+    "aria-label": "Number of patches k",
+    oninput: (event) => {
+      stop();
+      setK(Number(event.target.value));
+    },
+  });
+  const value = make("output", { class: "dcn-k" });
+  const play = make("button", { type: "button", class: "dcn-play", onclick: () => (timer ? stop() : start()) });
+
+  async function upload() {
+    const [picked] = file.files;
+    file.value = ""; // so that the same file can be chosen again
+    if (!picked) return;
+    // Python refuses too large a file by its size alone: it needn't travel.
+    const content = picked.size > mostBytes ? new ArrayBuffer(0) : await picked.arrayBuffer();
+    model.send({ kind: "upload", name: picked.name, size: picked.size }, undefined, [content]);
+  }
+
+  let timer = 0;
+  let told = () => {};
+  function tellPlaying() {
+    play.textContent = timer ? "❚❚" : "▶";
+    play.setAttribute("aria-label", timer ? "Pause" : "Play: one patch more at a time");
+    told(timer !== 0);
+  }
+  function stop() {
+    clearInterval(timer);
+    timer = 0;
+    tellPlaying();
+  }
+  function start() {
+    const most = model.get("view").looks.length - 1;
+    if (model.get("k") >= most) setK(0);
+    timer = setInterval(() => {
+      setK(model.get("k") + 1);
+      if (model.get("k") >= most) stop();
+    }, PLAY_MILLISECONDS);
+    tellPlaying();
+  }
+  tellPlaying();
+
+  const element = make(
+    "div",
+    { class: "dcn-controls" },
+    labelled("Image", source),
+    numbered,
+    seeded,
+    make("label", { class: "dcn-upload" }, "Upload…", file),
+    labelled("Model", modelName),
+    labelled("Policy", policy),
+    make("div", { class: "dcn-slider" }, play, slider, value),
+  );
+
+  return {
+    element,
+    stop,
+    onPlay: (listener) => (told = listener),
+    show(view, choices, k) {
+      slider.max = view.looks.length - 1;
+      slider.value = k;
+      value.textContent = `k = ${k}`;
+      for (const [name, input] of Object.entries({ source, index, seed, model: modelName, policy })) {
+        if (input !== typed) input.value = choices[name];
+      }
+      numbered.hidden = choices.source === "upload";
+      seeded.hidden = choices.source !== "new clutter";
+    },
+  };
+}

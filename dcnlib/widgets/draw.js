@@ -1,0 +1,67 @@
+// What the three widgets share: making elements, and drawing an image with the patches of a look.
+
+const SVG_TAGS = new Set(["svg", "g", "image", "rect", "line", "text", "path"]);
+const FOCUSABLE_TAGS = new Set(["button", "input", "select"]);
+
+/** An element with attributes (`on...` are listeners) and children. */
+function make(tag, attributes = {}, ...children) {
+  const element = SVG_TAGS.has(tag)
+    ? document.createElementNS("http://www.w3.org/2000/svg", tag)
+    : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value != null) element.setAttribute(name, value);
+  }
+  // JupyterLab would take arrow keys and Enter for its own commands. It looks for this mark on the focused element.
+  if (FOCUSABLE_TAGS.has(tag) || "tabindex" in attributes) element.setAttribute("data-lm-suppress-shortcuts", "true");
+  element.append(...children);
+  return element;
+}
+
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const millions = (count) => `${(count / 1e6).toFixed(1)} M`;
+const argmax = (values) => values.indexOf(Math.max(...values));
+const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : noun.endsWith("ch") ? "es" : "s"}`;
+
+/** The patches' common area, as a path in pixels. Boxes are top, left, bottom, right. */
+function area(boxes) {
+  return boxes.map(([top, left, bottom, right]) => `M${left} ${top}H${right}V${bottom}H${left}Z`).join("");
+}
+
+/** Show a picture in an SVG image; the same one again is left alone, which would flicker. */
+function fill(image, address, width, height) {
+  if (image.getAttribute("href") === address) return;
+  image.setAttribute("href", address);
+  image.setAttribute("width", width);
+  image.setAttribute("height", height);
+}
+
+/** An SVG in pixel coordinates: the image dimmed, and as it is where the patches of `look` lie. */
+class Scene {
+  constructor(attributes) {
+    this.dim = make("image", { class: "dcn-dim" });
+    this.outline = make("path", { class: "dcn-outline" }); // its inner half is covered by the lit image
+    this.lit = make("image");
+    this.marks = make("g");
+    this.svg = make("svg", { class: "dcn-scene", ...attributes }, this.dim, this.outline, this.lit, this.marks);
+  }
+
+  show(view, look) {
+    const [height, width] = view.size;
+    const margin = view.margin; // patches may reach over the border
+    this.svg.setAttribute("viewBox", `${-margin} ${-margin} ${width + 2 * margin} ${height + 2 * margin}`);
+    for (const layer of [this.dim, this.lit]) fill(layer, view.image, width, height);
+    const seen = area(look.boxes) || "M0 0";
+    this.dim.classList.toggle("dcn-alone", look.boxes.length === 0);
+    this.outline.setAttribute("d", seen);
+    this.lit.style.clipPath = `path("${seen}")`;
+  }
+}
+
+/** A widget's root, with the palette that Python hands over as CSS variables. */
+function frame(kind, label, colors) {
+  const root = make("section", { class: `dcn ${kind}`, "aria-label": label });
+  for (const [name, color] of Object.entries(colors)) root.style.setProperty(`--dcn-${name}`, color);
+  return root;
+}

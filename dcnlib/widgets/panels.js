@@ -1,0 +1,284 @@
+// What the explorer shows beside its maps. Each part has its element, and draws a look: `show(view, look, ...)`.
+
+function showVerdict(element, view, look, byHand) {
+  const [before, after] = [argmax(look.before), argmax(look.after)];
+  const mark = view.truth === null ? "" : after === view.truth ? "right" : "wrong";
+  const patches = `${byHand ? "your " : ""}${plural(look.cells.length, "patch")}`;
+  const truth = view.truth === null ? "" : `, showing a ${view.truth}`;
+  const said = make(
+    "div",
+    {},
+    make("span", { class: "dcn-title" }, `${view.title}${truth}`),
+    make(
+      "span",
+      {},
+      "at first glance ",
+      make("b", { class: "dcn-before" }, before),
+      ` ${percent(look.before[before])}`,
+    ),
+    make("span", {}, `with ${patches} `, make("b", { class: "dcn-after" }, after), ` ${percent(look.after[after])}`),
+    make("span", { class: `dcn-mark dcn-${mark}` }, { right: "✓ right", wrong: "✗ wrong", "": "" }[mark]),
+  );
+  if (said.textContent === element.textContent) return; // a screen reader would say it again
+  element.replaceChildren(...said.childNodes);
+}
+
+function buildBars() {
+  const svg = make("svg", { viewBox: "0 0 320 318", role: "img", class: "dcn-bars" });
+  const legend = make("p", { class: "dcn-legend" });
+  const element = make("figure", {}, make("figcaption", {}, "Probability of each class"), svg, legend);
+  return {
+    element,
+    show(view, look, byHand) {
+      const series = [["coarse", "before", look.before]];
+      if (byHand) series.push(["yours", "yours", look.after], ["gradient's", "after", view.hand.gradients.after]);
+      else series.push(["refined", "after", look.after]);
+      const classes = look.after.length;
+      const [left, floor, height] = [26, 294, 280];
+      const pitch = (320 - left) / classes;
+      const width = (0.84 * pitch) / series.length;
+      const lines = [0, 0.5, 1].flatMap((p) => [
+        make("line", { class: "dcn-line", x1: left, x2: 320, y1: floor - p * height, y2: floor - p * height }),
+        make("text", { x: 10, y: floor - p * height + 4 }, p),
+      ]);
+      const bars = series.flatMap(([, kind, values], s) =>
+        values.map((p, n) =>
+          make("rect", {
+            class: `dcn-fill-${kind}`,
+            width,
+            height: Math.max(0.6, p * height),
+            x: left + (n + 0.08) * pitch + s * width,
+            y: floor - Math.max(0.6, p * height),
+          }),
+        ),
+      );
+      const names = look.after.map((_, n) =>
+        make(
+          "text",
+          {
+            class: n === view.truth ? "dcn-truth" : "",
+            x: left + (n + 0.5) * pitch,
+            y: 313,
+          },
+          n === view.truth ? `▸${n}` : n,
+        ),
+      );
+      svg.replaceChildren(...lines, ...bars, ...names);
+      svg.setAttribute(
+        "aria-label",
+        series
+          .map(([name, , values]) => `${name} prediction: ${argmax(values)} with ${percent(Math.max(...values))}`)
+          .join("; "),
+      );
+      legend.replaceChildren(...series.map(([name, kind]) => make("span", { class: `dcn-key dcn-key-${kind}` }, name)));
+    },
+  };
+}
+
+function buildStrip(toggle, highlight) {
+  const tiles = make("div", { class: "dcn-tiles", role: "group", "aria-label": "Patches in order" });
+  const element = make(
+    "figure",
+    { class: "dcn-strip" },
+    make("figcaption", {}, "What the fine layers see, and how far the coarse and the fine vector lie apart there"),
+    tiles,
+  );
+  let current = 0;
+
+  function tile(n) {
+    const image = make("image");
+    const crop = make("svg", { "aria-hidden": "true" }, image);
+    const bar = make("span", { class: "dcn-distance" });
+    const number = make("span", { class: "dcn-number" });
+    const text = make("span", { class: "dcn-value" });
+    const button = make(
+      "button",
+      {
+        type: "button",
+        class: "dcn-tile",
+        onclick: () => toggle(Number(button.dataset.cell)),
+        onfocus: () => {
+          current = n;
+          highlight(Number(button.dataset.cell));
+          rove();
+        },
+        onblur: () => highlight(null),
+        onpointerenter: () => highlight(Number(button.dataset.cell)),
+        onpointerleave: () => highlight(null),
+      },
+      number,
+      crop,
+      make("span", { class: "dcn-track" }, bar),
+      text,
+    );
+    return Object.assign(button, { image, crop, bar, number, text });
+  }
+  /** Of all patches one can be reached by Tab, the others by arrow keys from there. */
+  function rove() {
+    current = Math.max(0, Math.min(current, tiles.children.length - 1));
+    [...tiles.children].forEach((button, n) => (button.tabIndex = n === current ? 0 : -1));
+  }
+  tiles.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    tiles.children[Math.max(0, Math.min(current + step, tiles.children.length - 1))].focus();
+  });
+
+  return {
+    element,
+    highlight(hot) {
+      for (const button of tiles.children) button.classList.toggle("dcn-hot", Number(button.dataset.cell) === hot);
+    },
+    show(view, look, byHand) {
+      const most = view.looks.at(-1);
+      const all = byHand ? look : most; // of a policy, also those that a larger k would look at, faded
+      const k = look.cells.length;
+      while (tiles.children.length > all.cells.length) tiles.lastChild.remove();
+      while (tiles.children.length < all.cells.length) tiles.append(tile(tiles.children.length));
+      const longest = Math.max(...most.distances, ...(view.hand?.look.distances ?? []), 1e-9);
+      [...tiles.children].forEach((button, n) => {
+        const [top, left, bottom, right] = all.boxes[n];
+        const distance = all.distances[n];
+        button.classList.toggle("dcn-later", n >= k);
+        button.dataset.cell = all.cells[n];
+        button.crop.setAttribute("viewBox", `${left} ${top} ${right - left} ${bottom - top}`);
+        fill(button.image, view.image, view.size[1], view.size[0]);
+        button.bar.style.height = `${(100 * distance) / longest}%`;
+        button.number.textContent = n + 1;
+        button.text.textContent = distance.toFixed(1);
+        button.setAttribute(
+          "aria-label",
+          `Patch ${n + 1}${n < k ? ` of ${k}` : ", not looked at"}: rows ${top} to ${bottom - 1}, columns ${left} to ` +
+            `${right - 1}, saliency ${all.saliencies[n].toPrecision(2)}, distance ${distance.toFixed(2)}. ` +
+            `Press to ${n < k ? "remove" : "add"} it.`,
+        );
+      });
+      rove();
+    },
+  };
+}
+
+function buildMeters() {
+  const element = make("div", { class: "dcn-meters" });
+  const row = (label, kind, share, text) =>
+    make(
+      "div",
+      { class: "dcn-meter" },
+      make("span", { class: "dcn-label" }, label),
+      make(
+        "span",
+        { class: "dcn-track" },
+        make("span", { class: `dcn-fill dcn-fill-${kind}`, style: `width: ${100 * Math.min(1, share)}%` }),
+      ),
+      make("span", { class: "dcn-figure" }, text),
+    );
+  return {
+    element,
+    show(view, look, spent, byHand) {
+      const after = byHand ? "yours" : "after";
+      const doubt = (label, kind, entropy) =>
+        row(label, kind, entropy / Math.log(look.after.length), entropy.toFixed(3));
+      const dearest = Math.max(
+        spent,
+        ...view.multiplications,
+        ...view.references.map((model) => model.multiplications),
+      );
+      const cost = (label, kind, count) => row(label, kind, count / dearest, millions(count));
+      const fine = view.references.at(-1);
+      const share = fine ? `${Math.round((100 * spent) / fine.multiplications)} % of what the ${fine.name} spends` : "";
+      element.replaceChildren(
+        make("h4", {}, "Entropy, in nats"),
+        doubt("coarse", "before", look.entropy_before),
+        doubt(byHand ? "yours" : "refined", after, look.entropy_after),
+        ...(byHand ? [doubt("gradient's", "after", view.hand.gradients.entropy_after)] : []),
+        make("h4", {}, "Multiplications"),
+        cost("this look", after, spent),
+        ...view.references.map((model) => cost(model.name, "reference", model.multiplications)),
+        make("p", { class: "dcn-share" }, share),
+        ...(view.references.length ? [make("h4", {}, "What single models say")] : []),
+        ...view.references.map((model) =>
+          make(
+            "p",
+            { class: "dcn-reference" },
+            `${model.name}: `,
+            make("b", {}, model.answer),
+            ` ${percent(model.probability)}, entropy ${model.entropy.toFixed(3)}`,
+          ),
+        ),
+      );
+    },
+  };
+}
+
+function buildHand(choose, forget) {
+  const text = make("p", { class: "dcn-status" });
+  const body = make("tbody");
+  const games = make("caption");
+  const table = make(
+    "table",
+    {},
+    games,
+    make(
+      "thead",
+      {},
+      make("tr", {}, make("td"), make("th", { scope: "col" }, "you"), make("th", { scope: "col" }, "gradient")),
+    ),
+    body,
+  );
+  const button = (label, onclick) => make("button", { type: "button", onclick }, label);
+  const back = button("Back to the policy", () => choose({}));
+  const again = button("New score", forget);
+  const element = make(
+    "div",
+    { class: "dcn-hand" },
+    make("h4", {}, "Can you choose better than the gradient?"),
+    text,
+    table,
+    make(
+      "div",
+      { class: "dcn-buttons" },
+      button("Start from no patch", () => choose({ cells: [] })),
+      back,
+      again,
+    ),
+  );
+  return {
+    element,
+    show(view, byHand) {
+      back.disabled = !byHand;
+      again.disabled = view.games === 0;
+      table.hidden = view.games === 0;
+      text.textContent = status(view, byHand);
+      games.textContent = `Over ${plural(view.games, "image")} with patches of your own`;
+      const row = (label, figure) =>
+        make(
+          "tr",
+          {},
+          make("th", { scope: "row" }, label),
+          ...[view.yours, view.gradients].map((score) => make("td", {}, figure(score))),
+        );
+      body.replaceChildren(
+        row("right answers", (score) => score.right),
+        row("probability of the truth", (score) => percent(score.truth)),
+        row("entropy, nats", (score) => score.entropy.toFixed(3)),
+      );
+    },
+  };
+}
+
+function status(view, byHand) {
+  if (!byHand) {
+    const how = "Click on the image to change the patches, or start from none.";
+    return `${how} The score counts the latest choice for each image.`;
+  }
+  const { look, gradients } = view.hand;
+  if (look.cells.length === 0) return "No patches yet: click where you would look.";
+  const same = `with ${plural(look.cells.length, "patch")}`;
+  if (view.truth === null) {
+    const answers = `You: ${argmax(look.after)}; the gradient, ${same}: ${argmax(gradients.after)}.`;
+    return `${answers} The truth isn't known here, so there is no score.`;
+  }
+  const [yours, theirs] = [look, gradients].map((one) => percent(one.after[view.truth]));
+  return `Probability of the ${view.truth}: ${yours} for you, ${theirs} for the gradient ${same}.`;
+}

@@ -1,0 +1,72 @@
+// The image of an explorer at every k at once. A click shows that k in the explorer.
+
+async function render({ model, el }) {
+  const explorer = await model.widget_manager.get_model(model.get("explorer").replace("IPY_MODEL_", ""));
+  const root = frame("dcn-sweep", "The same image at every number of patches", explorer.get("options").colors);
+  const title = make("p", { class: "dcn-title" });
+  const grid = make("div", { class: "dcn-grid" });
+  root.append(title, grid);
+  el.append(root);
+
+  function tile(k) {
+    const scene = new Scene({ "aria-hidden": "true" });
+    const caption = make("span", { class: "dcn-caption" });
+    const button = make(
+      "button",
+      {
+        type: "button",
+        onclick: () => {
+          explorer.set("k", k);
+          if (explorer.get("choices").cells !== null) {
+            const choices = explorer.get("choices");
+            explorer.set("choices", { ...choices, cells: null, request: choices.request + 1 });
+          }
+          explorer.save_changes();
+        },
+      },
+      scene.svg,
+      caption,
+    );
+    return Object.assign(button, { scene, caption });
+  }
+
+  function draw() {
+    const view = explorer.get("view");
+    const truth = view.truth === null ? "" : `, showing a ${view.truth}`;
+    title.textContent = `${view.title}${truth}: patches of policy ${view.policy}`;
+    while (grid.children.length > view.looks.length) grid.lastChild.remove();
+    while (grid.children.length < view.looks.length) grid.append(tile(grid.children.length));
+    [...grid.children].forEach((button, k) => {
+      const look = view.looks[k];
+      const answer = argmax(look.after);
+      const mark = view.truth === null ? "" : answer === view.truth ? "✓" : "✗";
+      button.scene.show(view, look);
+      button.caption.replaceChildren(
+        make("span", {}, `k = ${k}`),
+        make("b", {}, `${answer} ${mark}`),
+        make("span", {}, look.entropy_after.toFixed(2)),
+      );
+      button.classList.toggle("dcn-wrong", mark === "✗");
+      button.setAttribute(
+        "aria-label",
+        `k = ${k}: ${answer} with ${percent(look.after[answer])}, ` +
+          `${{ "✓": "right, ", "✗": "wrong, ", "": "" }[mark]}entropy ${look.entropy_after.toFixed(3)} nats`,
+      );
+    });
+    root.dataset.request = view.request;
+    mark();
+  }
+  function mark() {
+    [...grid.children].forEach((button, k) => button.setAttribute("aria-pressed", k === explorer.get("k")));
+  }
+
+  explorer.on("change:view", draw);
+  explorer.on("change:k", mark);
+  draw();
+  return () => {
+    explorer.off("change:view", draw);
+    explorer.off("change:k", mark);
+  };
+}
+
+export default { render };
