@@ -15,6 +15,7 @@ from dcnlib.dcn import Attention, DynamicCapacityNetwork, SingleCapacityNetwork
 from dcnlib.digits import Digits, load_digits
 from dcnlib.evaluation import Evaluation, evaluate
 from dcnlib.experiments import EXPERIMENTS, run_experiment, validation_set
+from dcnlib.inference import compile_for_inference
 from dcnlib.layers import CoarseLayers, FineLayers, TopLayers
 from dcnlib.patches import Geometry, covered_size, derive_geometry, extract_patches, receptive_field
 from dcnlib.pretrained import PRETRAINED, ModelSpec, load_pretrained
@@ -41,6 +42,7 @@ __all__ = [
     "TopLayers",
     "TrainingSettings",
     "attention_pass",
+    "compile_for_inference",
     "count_multiplications",
     "covered_size",
     "derive_geometry",

@@ -95,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     experiment.add_argument("experiments", nargs="+", choices=["all", *EXPERIMENTS], metavar="NAME", help="or all")
     experiment.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
-    benchmark = command("benchmark", _benchmark, "Measure speed, side by side, as ratios: about 20 minutes.")
+    benchmark = command("benchmark", _benchmark, "Measure speed, side by side, as ratios, in a quarter of an hour.")
     benchmark.add_argument("--device", default="auto", help="auto, cpu or cuda")
     benchmark.add_argument(
         "--quick", action="store_true", help="a little of everything, in a minute or two; not for figures"

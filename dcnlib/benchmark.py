@@ -26,7 +26,7 @@ from dcnlib.dcn import DynamicCapacityNetwork, SingleCapacityNetwork
 from dcnlib.digits import load_digits
 from dcnlib.evaluation import to_device
 from dcnlib.experiments import can_compile
-from dcnlib.inference import compile_for_inference, compile_frozen
+from dcnlib.inference import compile_for_inference, compile_frozen, prepare_for_inference
 from dcnlib.passes import passes_through
 from dcnlib.patches import extract_patches
 from dcnlib.pretrained import PRETRAINED, load_pretrained
@@ -58,7 +58,7 @@ SMOKE = BenchmarkSettings(batches=(4,), ks=(0, 4), sizes=(100, 200), rounds=2, s
 
 
 def run_benchmark(settings: BenchmarkSettings, *, report: Callable[[str], None] = lambda what: None) -> Record:
-    """Measure everything, in about 15 minutes on two CPU cores. `report` is told what is being measured.
+    """Measure everything, in a quarter of an hour on two CPU cores. `report` is told what is being measured.
 
     Raises ValueError where torch.compile has no C++ compiler, or the device isn't there.
     """
@@ -123,7 +123,7 @@ def convolution_rate(device: torch.device, threads: int) -> float:
 
 def measure_inference(images: Tensor, threads: list[int], rounds: int) -> Record:
     """Milliseconds an image of a batch by number of threads, each competitor's best, and how much faster that is."""
-    models = {name: load_pretrained(name).to(images.device) for name in ("coarse", "fine", DCN)}
+    models = {name: load_sized(name, images) for name in ("coarse", "fine", DCN)}
     by_threads: dict[str, Milliseconds] = {}
     for count in threads:
         torch.compiler.reset()
@@ -150,7 +150,8 @@ def measure_inference(images: Tensor, threads: list[int], rounds: int) -> Record
 def measure_parts(images: Tensor, rounds: int) -> Record:
     """Where a DCN's time goes: milliseconds an image and multiplications of each part, each compiled on its own."""
     torch.compiler.reset()
-    dcn = load_dcn(images)
+    dcn = prepare_for_inference(load_sized(DCN, images), images)
+    assert isinstance(dcn, DynamicCapacityNetwork)
     with torch.no_grad():
         look = dcn.attend(images)
         passes = passes_through(dcn.top, look.coarse_map)
@@ -183,11 +184,15 @@ def measure_parts(images: Tensor, rounds: int) -> Record:
 
 
 def measure_patches(images: Tensor, ks: tuple[int, ...], rounds: int) -> Record:
-    """Milliseconds an image of the DCN by its number of patches."""
+    """Milliseconds an image of the DCN by its number of patches, and beside it of the baseline and the coarse model."""
     torch.compiler.reset()
-    competitors = {}
+    competitors = {
+        "fine": compile_frozen(load_sized("fine", images).forward, images),
+        "coarse": compile_for_inference(load_sized("coarse", images), images),
+    }
     for k in ks:
-        dcn = load_dcn(images)
+        dcn = load_sized(DCN, images)
+        assert isinstance(dcn, DynamicCapacityNetwork)
         dcn.k = k
         competitors[str(k)] = compile_for_inference(dcn, images)
     return {"batch": len(images), "milliseconds": _per_image(competitors, images, rounds)}
@@ -231,7 +236,7 @@ def measure_training(name: str, device: torch.device, steps: int) -> Record:
 
 
 def measure_growth(size: int, device: torch.device, rounds: int) -> Record:
-    """DCN and fine model on images of `size` pixels a side, k the same: multiplications, time, peak memory."""
+    """The prepared DCN and the baseline on images of `size` pixels a side, k the same: multiplications, time, memory."""
     torch.compiler.reset()
     images = _scene(size, max(1, 640_000 // size**2), device)
     models = {name: load_sized(name, images) for name in ("fine", DCN)}
@@ -249,9 +254,10 @@ def measure_growth(size: int, device: torch.device, rounds: int) -> Record:
 
 
 def peak_memory(name: str, size: int, device: torch.device) -> int | None:
-    """Bytes that the fine model or the DCN needs at its peak for one image of `size` pixels a side, beyond its weights.
+    """Bytes that a model needs at its peak for one image of `size` pixels a side, not compiled, beyond its weights.
 
-    On CUDA as torch's allocator counts them; elsewhere as the system counts a fresh process, None if it isn't Linux.
+    On CUDA as torch's allocator counts them; elsewhere as the system counts a fresh process, give or take 0.2 MB, and
+    None if it isn't Linux.
     """
     if device.type == "cuda":
         return peak_of_pass(name, size, device)
@@ -271,12 +277,6 @@ def load_sized(name: str, images: Tensor) -> SingleCapacityNetwork | DynamicCapa
     _, channels, height, width = images.shape
     model.image_shape = (channels, height, width)  # the layers take any size
     return model.to(images.device).to(memory_format=torch.channels_last)
-
-
-def load_dcn(images: Tensor) -> DynamicCapacityNetwork:
-    model = load_sized(DCN, images)
-    assert isinstance(model, DynamicCapacityNetwork)
-    return model
 
 
 @contextmanager

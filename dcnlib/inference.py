@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_map
 from dcnlib.training import autocast
 
 # A convolution of fewer multiplications a call takes less time as one matrix product: the convolution library's fixed
-# cost, some 70 microseconds a call on CPUs, is then larger than that of copying the windows out.
-SMALL_CONVOLUTION = 8_000_000
+# cost, some 70 microseconds a call on CPUs, is then larger than that of copying the windows out. Tried on two cores.
+SMALL_CONVOLUTION = 3_800_000
 
 
 def compile_for_inference(model: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
@@ -24,20 +24,24 @@ def compile_for_inference(model: nn.Module, images: Tensor) -> Callable[[Tensor]
     `images` (B, C, H, W) is a batch like those to come, on the model's device; each other shape compiles anew at its
     first call. The function keeps weights of its own: the model may change or go. It needs a C++ compiler on CPUs.
 
-    Norms are folded into convolutions, on CPUs small convolutions become matrix products, and torch.compile fuses the
-    rest. On CUDA it runs in bfloat16 autocast, and the whole is replayed as one CUDA graph.
+    See `prepare_for_inference` and `compile_frozen`.
     """
+    return compile_frozen(prepare_for_inference(model, images).forward, images)
+
+
+def prepare_for_inference(model: nn.Module, images: Tensor) -> nn.Module:
+    """A copy of a model in eval mode, ready to compile: each norm folded into its convolution and, on CPUs, small
+    convolutions made matrix products. `images` (B, C, H, W) is a batch like those to come."""
     fast = copy.deepcopy(model).eval().requires_grad_(False)
     fold_norms(fast)
     if images.device.type == "cpu":
         multiply_small_convolutions(fast, images)
-    fast.to(memory_format=torch.channels_last)
-    return compile_frozen(fast.forward, images)
+    return fast.to(memory_format=torch.channels_last)
 
 
 def compile_frozen(function: Callable[[Tensor], Any], images: Tensor) -> Callable[[Tensor], Any]:
     """The `forward` of a model in eval mode, or another function of one tensor, under torch.compile with the weights
-    frozen into the code. See `compile_for_inference`."""
+    frozen into the code. On CUDA it runs in bfloat16 autocast, and is replayed as one CUDA graph."""
     mode = "reduce-overhead" if images.device.type == "cuda" else None
     compiled = torch.compile(function, dynamic=False, mode=mode)
 
@@ -48,7 +52,8 @@ def compile_frozen(function: Callable[[Tensor], Any], images: Tensor) -> Callabl
         # The next replay of a CUDA graph overwrites what this one returned.
         return tree_map(torch.clone, result) if mode is not None else result
 
-    with inductor.patch(freezing=True):
+    # The C++ wrapper calls the kernels without Python in between, which single images feel most.
+    with inductor.patch(freezing=True, cpp_wrapper=images.device.type == "cpu"):
         predict(images)
     return predict
 
