@@ -236,7 +236,7 @@ def measure_training(name: str, device: torch.device, steps: int) -> Record:
 
 
 def measure_growth(size: int, device: torch.device, rounds: int) -> Record:
-    """The prepared DCN and the baseline on images of `size` pixels a side, k the same: multiplications, time, memory."""
+    """The prepared DCN and the baseline on images of `size` pixels a side, k the same: count, time, peak memory."""
     torch.compiler.reset()
     images = _scene(size, max(1, 640_000 // size**2), device)
     models = {name: load_sized(name, images) for name in ("fine", DCN)}

@@ -99,13 +99,14 @@ def test_once(model: nn.Module, run_dir: str | Path, test_data: ClutteredMNIST) 
 
 
 def promote(run_dir: str | Path) -> list[Path]:
-    """Copy a finished, tested run into the project: its record to `results/`, and the weights of a shipped model to
-    `dcnlib/weights/`. Returns the files written; raises FileNotFoundError or ValueError for an unfinished run."""
+    """Copy a finished, tested run (or a benchmark's) into the project: its record to `results/`, and the weights of a
+    shipped model to `dcnlib/weights/`. Returns the files written; raises FileNotFoundError or ValueError for an
+    unfinished run."""
     path = Path(run_dir) / "record.json"
     if not path.is_file():
         raise FileNotFoundError(f"{run_dir} holds no finished run: no record.json")
     record = json.loads(path.read_text())
-    if "test" not in record:
+    if "test" not in record and record["name"] != "benchmark":
         raise ValueError(f"{run_dir} was not evaluated on the test set: finish it first")
     root, name = project_root(), record["name"]
     written = [root / "results" / f"{name}.json"]

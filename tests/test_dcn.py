@@ -1,17 +1,13 @@
 """The identities that make a Dynamic Capacity Network one, and trios of every kind."""
 
 import copy
-import os
-import shutil
-import sys
-import sysconfig
 from dataclasses import FrozenInstanceError
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from needs import needs_compiler, needs_cuda
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -470,7 +466,7 @@ def test_bfloat16_autocast_trains_and_keeps_entropy_saliency_and_hint_in_float32
     assert all(parameter.grad.isfinite().all() for parameter in dcn.parameters())
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs_cuda
 def test_a_step_in_mixed_precision_on_cuda_moves_all_weights(make_dcn, images, labels):
     dcn = make_dcn().float().train().cuda()
     optimizer = torch.optim.AdamW(dcn.parameters())
@@ -483,17 +479,7 @@ def test_a_step_in_mixed_precision_on_cuda_moves_all_weights(make_dcn, images, l
     assert not any(torch.equal(parameter, before[name]) for name, parameter in dcn.named_parameters())
 
 
-def missing_compiler() -> str:
-    """What torch.compile lacks here to make code for the CPU, or nothing."""
-    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
-    if shutil.which(compiler) is None:
-        return f"torch.compile needs a C++ compiler, and there is no {compiler}"
-    if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
-        return "torch.compile needs Python's headers, and there is no Python.h"
-    return ""
-
-
-@pytest.mark.skipif(bool(missing_compiler()), reason=missing_compiler())
+@needs_compiler
 def test_compiled_in_one_piece_loss_and_forward_have_the_same_values_gradients_and_statistics(make_dcn, images, labels):
     """The loss in training mode, where the two passes through the top treat its batch norm differently."""
     plain = make_dcn(coarse=nn.Conv2d(1, 6, 3, stride=2), fine=nn.Conv2d(1, 6, 5)).train()
@@ -508,7 +494,7 @@ def test_compiled_in_one_piece_loss_and_forward_have_the_same_values_gradients_a
         torch.testing.assert_close(logits, plain.eval()(images))
 
 
-@pytest.mark.skipif(bool(missing_compiler()), reason=missing_compiler())
+@needs_compiler
 def test_a_compiled_selection_has_the_same_order():
     scores = torch.tensor([[[0.0, -0.0, -1.0, 1.0, -0.0, 0.0, float("inf"), float("nan"), -float("nan")]]])
     assert torch.equal(torch.compile(select_patches, fullgraph=True)(scores, 9), select_patches(scores, 9))

@@ -1,11 +1,13 @@
 """The repository around the library: declared once, installable, and telling nothing of the machine it was made on."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,10 @@ import torch
 import yaml
 from torch.utils.data import TensorDataset
 
-from dcnlib import PRETRAINED, load_record, project_root
+from dcnlib import PRETRAINED, count_multiplications, load_pretrained, load_record, project_root
+from dcnlib.benchmark import BenchmarkSettings
 from dcnlib.experiments import EXPERIMENTS
-from dcnlib.tables import results_table
+from dcnlib.tables import inference_table, results_table
 
 ROOT = project_root()
 
@@ -83,12 +86,25 @@ def test_every_experiment_has_a_complete_record(name):
 
 
 def test_records_and_weights_are_those_of_known_runs():
-    assert {path.stem for path in (ROOT / "results").glob("*.json")} == set(EXPERIMENTS)
+    assert {path.stem for path in (ROOT / "results").glob("*.json")} == {*EXPERIMENTS, "benchmark"}
     assert {path.stem for path in (ROOT / "dcnlib" / "weights").iterdir()} == set(PRETRAINED)
 
 
-def test_the_table_in_the_readme_is_made_from_the_records():
-    assert results_table() in (ROOT / "README.md").read_text()
+def test_the_tables_in_the_readme_are_made_from_the_records():
+    readme = (ROOT / "README.md").read_text()
+    assert results_table() in readme
+    assert inference_table(load_record("benchmark")) in readme
+
+
+def test_the_record_of_the_benchmark_is_whole_and_of_committed_code():
+    record = load_record("benchmark")
+    assert record["settings"] == json.loads(json.dumps(asdict(BenchmarkSettings())))
+    assert [row["batch"] for row in record["inference"]] == record["settings"]["batches"]
+    assert [row["size"] for row in record["growth"]] == record["settings"]["sizes"]
+    assert re.fullmatch(r"[0-9a-f]{40}", record["git_revision"])
+    assert record["git_dirty"] is False
+    counts = {name: count_multiplications(load_pretrained(name)).total for name in ("fine", "dcn-k8-hints")}
+    assert record["growth"][0]["multiplications"] == counts
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):

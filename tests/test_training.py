@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from needs import needs_cuda
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
@@ -155,7 +156,7 @@ def test_bfloat16_trains_on_any_device(dcn, quadrants):
     assert np.isfinite(fit(dcn, *quadrants, settings)["curves"]["train_loss"][0])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs_cuda
 def test_auto_trains_on_cuda_where_there_is_one(dcn, quadrants):
     record = fit(dcn, *quadrants, TrainingSettings(epochs=1, batch_size=16))
     assert next(dcn.parameters()).is_cuda
