@@ -5,12 +5,9 @@ the fine model with its trained weights, in channels-last, under torch.compile w
 """
 
 import os
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dcnlib.attention import select_patches
+from dcnlib.clock import interleaved, thread_count
 from dcnlib.cluttered import ClutteredMNIST, ClutterRules
 from dcnlib.cost import count_multiplications
 from dcnlib.dcn import DynamicCapacityNetwork, SingleCapacityNetwork
@@ -89,27 +87,6 @@ def run_benchmark(settings: BenchmarkSettings, *, report: Callable[[str], None] 
         report(f"growth, {size} pixels")
         record["growth"].append(measure_growth(size, device, settings.rounds))
     return {**record, **environment(device.type)}
-
-
-def interleaved(competitors: Mapping[str, Callable[[], object]], rounds: int, turn: float = 0.1) -> dict[str, float]:
-    """Median seconds of a call of each competitor, when all take turns of `turn` seconds, but at least one call.
-
-    A call that isn't timed begins each turn, so that nobody pays for what the one before left in the caches.
-    """
-    times: dict[str, list[float]] = {name: [] for name in competitors}
-    for _ in range(rounds):
-        for name, call in competitors.items():
-            call()
-            synchronize()
-            end = time.perf_counter() + turn
-            while True:
-                started = time.perf_counter()
-                call()
-                synchronize()
-                times[name].append(time.perf_counter() - started)
-                if time.perf_counter() >= end:
-                    break
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def convolution_rate(device: torch.device, threads: int) -> float:
@@ -277,22 +254,6 @@ def load_sized(name: str, images: Tensor) -> SingleCapacityNetwork | DynamicCapa
     _, channels, height, width = images.shape
     model.image_shape = (channels, height, width)  # the layers take any size
     return model.to(images.device).to(memory_format=torch.channels_last)
-
-
-@contextmanager
-def thread_count(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def synchronize() -> None:
-    """Wait for the GPU, where there is one."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def _per_image(competitors: Mapping[str, Callable[[Tensor], Tensor]], images: Tensor, rounds: int) -> Milliseconds:

@@ -8,7 +8,8 @@ import torch
 
 from dcnlib import benchmark, count_multiplications, load_pretrained
 from dcnlib.__main__ import main
-from dcnlib.benchmark import SMOKE, interleaved, peak_memory, run_benchmark
+from dcnlib.benchmark import SMOKE, peak_memory, run_benchmark
+from dcnlib.clock import interleaved
 from dcnlib.tables import benchmark_tables
 
 
