@@ -3,6 +3,7 @@
 Screenshots of every stage are kept in build/browser/.
 """
 
+import os
 import shlex
 import shutil
 import socket
@@ -49,7 +50,11 @@ def pages(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder, token = tmp_path_factory.mktemp("lab"), "only-for-this-test"
     shutil.copy(NOTEBOOK, folder)
     lab_options = ["--ip=127.0.0.1", f"--IdentityProvider.token={token}", "--allow-root"]
-    dry = subprocess.run(["make", "--dry-run", "app"], cwd=ROOT, capture_output=True, text=True, check=True)
+    alone = {
+        name: value for name, value in os.environ.items() if not name.startswith("MAKE")
+    }  # not a part of `make test`
+    command = ["make", "--dry-run", "app"]
+    dry = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, check=True)
     _, *app_options = shlex.split(dry.stdout[dry.stdout.index(".venv/bin/voila") :].replace("\\\n", ""))
     with (
         server([sys.executable, "-m", "jupyterlab", *lab_options], folder) as lab_address,
