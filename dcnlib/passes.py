@@ -24,8 +24,6 @@ CoarseAttention = tuple[Tensor, Tensor, Tensor]  # coarse_logits, entropy, salie
 class Passes(ABC):
     """The passes of one batch of coarse maps (B, D, s1, s2) through the top layers."""
 
-    discarded = 0  # multiplications for each cell whose products `refined` throws away
-
     def __init__(self, coarse_map: Tensor) -> None:
         self.coarse_map = coarse_map
         self._attention: CoarseAttention | None = None
@@ -42,6 +40,11 @@ class Passes(ABC):
     @abstractmethod
     def refined(self, cells: Tensor, fine_vectors: Tensor) -> Tensor:
         """The prediction (B, L) from the map with fine vectors (B, k, D) at cells (B, k)."""
+
+    @property
+    def discarded(self) -> int:
+        """Multiplications for each cell whose products `refined` throws away."""
+        return 0
 
     @abstractmethod
     def _first(self) -> CoarseAttention: ...
@@ -116,8 +119,12 @@ class QuickPasses(Passes):
         super().__init__(coarse_map)
         self.top = top
         self.windows = top.conv(coarse_map)  # (B, F, S1, S2), before the norm
-        filters, depth, n, s = top.block_weight().shape[:4]
-        self.discarded = filters * depth * n * n * (s * s - 1)
+        self.blocks = top.block_weight()  # (F, D, n, s, n, s)
+
+    @property
+    def discarded(self) -> int:
+        filters, depth, n, s = self.blocks.shape[:4]
+        return filters * depth * n * n * (s * s - 1)
 
     def _first(self) -> CoarseAttention:
         # For each filter only the window that wins the max, with a value above zero, lets the gradient through.
@@ -139,7 +146,7 @@ class QuickPasses(Passes):
         """|| dH / dc_ij ||_2 from the winning windows (B, F) and dH by their convolution's outputs (B, F)."""
         batch, filters, rows, columns = self.windows.shape
         height, width = self.coarse_map.shape[2:]
-        blocks = self.top.block_weight().detach().to(by_winner.dtype)
+        blocks = self.blocks.detach().to(by_winner.dtype)
         depth, n, s = blocks.shape[1:4]
         table = blocks.permute(0, 2, 4, 3, 5, 1).flatten(1)  # (F, n * n * s * s * D)
 
@@ -171,15 +178,14 @@ class QuickPasses(Passes):
         batch, filters, rows, columns = self.windows.shape
         if cells.shape[1] == 0:
             return self._head(self.windows)
-        blocks = self.top.block_weight()
-        n, s = blocks.shape[2:4]
+        n, s = self.blocks.shape[2:4]
         i, j = cells // self.coarse_map.shape[3], cells % self.coarse_map.shape[3]  # (B, k)
 
         difference = fine_vectors.to(self.coarse_map.dtype) - gather_cells(self.coarse_map, cells)  # (B, k, D)
         given_before = (cells[:, :, None] == cells[:, None]).tril(-1).any(-1)
         difference = difference.masked_fill(given_before[..., None], 0)
         # One product for all s * s places that a cell may take in a block; then pick each cell's own.
-        everywhere = difference @ blocks.permute(1, 3, 5, 2, 4, 0).flatten(1)
+        everywhere = difference @ self.blocks.permute(1, 3, 5, 2, 4, 0).flatten(1)
         everywhere = everywhere.view(batch, -1, s * s, n * n * filters)
         place = ((i % s) * s + j % s)[:, :, None, None].expand(-1, -1, 1, n * n * filters)
         change = everywhere.gather(2, place).view(batch, -1, n, n, filters)
