@@ -59,6 +59,13 @@ class Scene {
   }
 }
 
+/** Ask an explorer's Python for another view: it answers the latest request. Patches by hand are left behind. */
+function choose(explorer, changes = {}) {
+  const choices = explorer.get("choices");
+  explorer.set("choices", { ...choices, cells: null, ...changes, request: choices.request + 1 });
+  explorer.save_changes();
+}
+
 /** A widget's root, with the palette that Python hands over as CSS variables. */
 function frame(kind, label, colors) {
   const root = make("section", { class: `dcn ${kind}`, "aria-label": label });

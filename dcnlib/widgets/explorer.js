@@ -7,7 +7,8 @@ function render({ model, el }) {
   const options = model.get("options");
   const root = frame("dcn-explorer", "Explorer of the Dynamic Capacity Network", options.colors);
 
-  const controls = buildControls(model, choose, setK);
+  const ask = (changes) => choose(model, changes);
+  const controls = buildControls(model, ask, setK);
   const alert = make("p", { class: "dcn-alert", role: "alert" });
   const verdict = make("p", { class: "dcn-verdict", role: "status", "aria-live": "polite" });
   const picture = buildPicture(toggle, highlight);
@@ -15,7 +16,7 @@ function render({ model, el }) {
   const bars = buildBars();
   const strip = buildStrip(toggle, highlight);
   const meters = buildMeters();
-  const hand = buildHand(choose, () => model.send({ kind: "forget" }));
+  const hand = buildHand(ask, () => model.send({ kind: "forget" }));
   root.append(
     controls.element,
     alert,
@@ -26,17 +27,10 @@ function render({ model, el }) {
   );
   el.append(root);
 
-  /** Ask Python for another view. A later choice replaces one that still waits for its turn. */
-  function choose(changes) {
-    const choices = model.get("choices");
-    model.set("choices", { ...choices, cells: null, ...changes, request: choices.request + 1 });
-    model.save_changes();
-  }
-
   function setK(k) {
     model.set("k", Math.max(0, Math.min(k, model.get("view").looks.length - 1)));
     model.save_changes();
-    if (model.get("choices").cells !== null) choose({});
+    if (model.get("choices").cells !== null) ask({});
   }
 
   /** Add or remove a patch by hand; the first one changes what the policy has chosen. */
@@ -45,7 +39,7 @@ function render({ model, el }) {
     const refused = model.get("error").request >= request;
     if (cells === null && !refused && model.get("view").request < request) return; // another image is on its way
     const present = cells === null || refused ? shown().cells : cells;
-    choose({ cells: present.includes(cell) ? present.filter((other) => other !== cell) : [...present, cell] });
+    ask({ cells: present.includes(cell) ? present.filter((other) => other !== cell) : [...present, cell] });
   }
 
   function highlight(cell) {

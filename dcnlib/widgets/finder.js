@@ -6,11 +6,8 @@ async function render({ model, el }) {
   const root = frame("dcn-finder", `Images that ${k} patches change most`, explorer.get("options").colors);
 
   function load(index) {
-    const choices = explorer.get("choices");
-    const request = choices.request + 1;
-    explorer.set("choices", { ...choices, source: "validation", index, model: name, policy, cells: null, request });
     explorer.set("k", k);
-    explorer.save_changes();
+    choose(explorer, { source: "validation", index, model: name, policy });
     explorer.trigger("dcn:reveal");
   }
 

@@ -17,11 +17,8 @@ async function render({ model, el }) {
         type: "button",
         onclick: () => {
           explorer.set("k", k);
-          if (explorer.get("choices").cells !== null) {
-            const choices = explorer.get("choices");
-            explorer.set("choices", { ...choices, cells: null, request: choices.request + 1 });
-          }
           explorer.save_changes();
+          if (explorer.get("choices").cells !== null) choose(explorer);
         },
       },
       scene.svg,
