@@ -35,17 +35,25 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, data: Data, *, batch_size: int = 250, k: int | None = None, cells: Tensor | None = None
+    model: nn.Module,
+    data: Data,
+    *,
+    batch_size: int = 250,
+    k: int | None = None,
+    cells: Tensor | None = None,
+    **options: Any,
 ) -> Evaluation:
     """Error rate of `model`, in eval mode and on its own device, over all of `data`.
 
-    `k` and `cells` (N, k) are passed on to a Dynamic Capacity Network. Leaves the model in the mode it was in.
+    `k` and `cells` (N, k) are passed on to a Dynamic Capacity Network, and any other options as they are to the model,
+    such as `policy="sampled", samples=8` to a Recurrent Attention Model. Leaves the model in the mode it was in.
     Raises ValueError for an empty data set and for image values outside [0, 1] or NaN.
     """
     if len(data) == 0:
         raise ValueError("there is nothing to evaluate: the data set is empty")
     device = next(model.parameters()).device
-    options: dict[str, Any] = {} if k is None else {"k": k}
+    if k is not None:
+        options["k"] = k
     predictions, losses, wrong = [], [], 0
     with evaluation_mode(model):
         for indices in np.split(np.arange(len(data)), range(batch_size, len(data), batch_size)):

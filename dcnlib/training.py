@@ -30,7 +30,8 @@ class TrainingSettings:
     """How to train. AdamW under a one-cycle learning rate whose peak is `learning_rate`.
 
     device: `auto` takes CUDA, then MPS, then the CPU. precision: `auto` is bfloat16 autocast on CUDA and float32
-    elsewhere. compile: let torch.compile fuse the training step (needs a C++ compiler on CPUs).
+    elsewhere. compile: let torch.compile fuse the training step (needs a C++ compiler on CPUs). clip_norm: the largest
+    norm of all gradients together; longer ones are scaled down to it. None leaves them as they are.
     """
 
     epochs: int = 8
@@ -41,12 +42,15 @@ class TrainingSettings:
     device: str = "auto"
     precision: Precision = "auto"
     compile: bool = False
+    clip_norm: float | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
             raise ValueError(f"epochs must be at least 1 and batch_size at least 2 (batch norm), got {self}")
         if not (self.learning_rate > 0 and self.weight_decay >= 0 and self.seed >= 0):
             raise ValueError(f"learning_rate must be positive, weight_decay and seed not negative, got {self}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm must be positive, or None for no clipping, got {self.clip_norm}")
         if self.device.split(":")[0] not in DEVICES:
             raise ValueError(f"device must be one of {', '.join(DEVICES)} (or cuda:N), got {self.device!r}")
         if self.precision not in get_args(Precision):
@@ -149,6 +153,8 @@ def fit(
                 loss, parts = loss_of(images, labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            if settings.clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
             optimizer.step()
             schedule.step()
             for part, value in {"loss": loss.detach(), **parts}.items():
