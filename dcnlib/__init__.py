@@ -13,12 +13,14 @@ from dcnlib.cluttered import ClutteredMNIST, ClutterRules, load_cluttered
 from dcnlib.cost import Multiplications, count_multiplications
 from dcnlib.dcn import Attention, DynamicCapacityNetwork, SingleCapacityNetwork
 from dcnlib.digits import Digits, load_digits
+from dcnlib.draw import DrawClassifier, DrawLook
 from dcnlib.evaluation import Evaluation, evaluate
 from dcnlib.experiments import EXPERIMENTS, run_experiment, validation_set
 from dcnlib.inference import compile_for_inference
 from dcnlib.layers import CoarseLayers, FineLayers, TopLayers
 from dcnlib.patches import Geometry, covered_size, derive_geometry, extract_patches, receptive_field
 from dcnlib.pretrained import PRETRAINED, ModelSpec, load_pretrained
+from dcnlib.ram import RamLook, RecurrentAttentionModel
 from dcnlib.results import ErrorRate, load_record, project_root
 from dcnlib.training import TrainingSettings, fit, resolve_device, seed_everything
 
@@ -31,6 +33,8 @@ __all__ = [
     "ClutteredMNIST",
     "CoarseLayers",
     "Digits",
+    "DrawClassifier",
+    "DrawLook",
     "DynamicCapacityNetwork",
     "ErrorRate",
     "Evaluation",
@@ -38,6 +42,8 @@ __all__ = [
     "Geometry",
     "ModelSpec",
     "Multiplications",
+    "RamLook",
+    "RecurrentAttentionModel",
     "SingleCapacityNetwork",
     "TopLayers",
     "TrainingSettings",

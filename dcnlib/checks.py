@@ -45,3 +45,11 @@ def check_labels(labels: Tensor, batch: int) -> None:
         raise TypeError(f"labels must be int64, got {labels.dtype}")
     if labels.shape != (batch,):
         raise ValueError(f"{batch} images need labels of shape ({batch},), got {tuple(labels.shape)}")
+
+
+def check_whole(name: str, value: int, *, least: int = 1) -> None:
+    """Raise TypeError or ValueError unless a number of things is an int and at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
