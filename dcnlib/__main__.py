@@ -21,8 +21,8 @@ from dcnlib.cost import count_multiplications
 from dcnlib.dcn import DynamicCapacityNetwork, Objective
 from dcnlib.digits import SPLITS
 from dcnlib.evaluation import evaluate
-from dcnlib.experiments import EXPERIMENTS, promote, run_experiment, seeded_model, test_once
-from dcnlib.pretrained import PRETRAINED, Kind, ModelSpec, load_pretrained
+from dcnlib.experiments import EXPERIMENTS, UNRECORDED, promote, run_experiment, seeded_model, test_once
+from dcnlib.pretrained import OPTIONS, PRETRAINED, Kind, ModelSpec, load_pretrained
 from dcnlib.results import Record, load_record, save_record
 from dcnlib.tables import benchmark_tables, results_table
 from dcnlib.training import TrainingSettings, fit, resolve_device
@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--run-dir", type=Path, help="where the run is kept, by default runs/NAME")
     train.add_argument("--test", action="store_true", help="evaluate once on the test set at the end (source mnist)")
     for option in fields(TrainingSettings):
-        kind: dict[str, Any] = {"type": type(option.default)}
+        kind: dict[str, Any] = {"type": float if option.default is None else type(option.default)}
         if isinstance(option.default, bool):
             kind = {"action": argparse.BooleanOptionalAction}
         train.add_argument(f"--{option.name.replace('_', '-')}", default=option.default, help=" ", **kind)
@@ -92,7 +92,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model(count)
 
     experiment = command("experiment", _experiment, "Run experiments of the project in full, resumed if need be.")
-    experiment.add_argument("experiments", nargs="+", choices=["all", *EXPERIMENTS], metavar="NAME", help="or all")
+    experiment.add_argument(
+        "experiments",
+        nargs="+",
+        choices=["all", *EXPERIMENTS, *UNRECORDED],
+        metavar="NAME",
+        help="or all",
+    )
     experiment.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
     benchmark = command("benchmark", _benchmark, "Measure speed, side by side, as ratios, in a quarter of an hour.")
@@ -113,10 +119,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="dcn", choices=get_args(Kind), help="which of the paper's models")
-    parser.add_argument("--k", type=int, default=8, help="patches per image (dcn)")
-    parser.add_argument("--hint-weight", type=float, default=0.1, help="weight of the hints (dcn)")
+    parser.add_argument(
+        "--model", default="dcn", choices=get_args(Kind), help="which of the paper's models, or of their rivals"
+    )
+    parser.add_argument("--k", type=int, default=ModelSpec.k, help="patches per image (dcn)")
+    parser.add_argument("--hint-weight", type=float, default=ModelSpec.hint_weight, help="weight of the hints (dcn)")
     parser.add_argument("--objective", default="sum", choices=get_args(Objective), help="how hints are added (dcn)")
+    parser.add_argument("--glimpses", type=int, default=ModelSpec.glimpses, help="looks at each image (ram, draw)")
+    parser.add_argument("--hidden", type=int, default=ModelSpec.hidden, help="units of the recurrent state (ram, draw)")
+    parser.add_argument(
+        "--sigma", type=float, default=ModelSpec.sigma, help="spread of the locations tried in training (ram)"
+    )
+    parser.add_argument(
+        "--rollouts", type=int, default=ModelSpec.rollouts, help="ways to look tried per training image (ram)"
+    )
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +141,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _spec(args: argparse.Namespace) -> ModelSpec:
-    return ModelSpec(args.model, k=args.k, hint_weight=args.hint_weight, objective=args.objective)
+    return ModelSpec(args.model, **{option: getattr(args, option) for option in OPTIONS[args.model]})
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -198,6 +214,8 @@ def _count(args: argparse.Namespace) -> None:
     cost = count_multiplications(_spec(args).build())
     for part in ("layers", "top", "saliency", "fine_per_patch", "fine", "second_pass", "total", "discarded"):
         print(f"{part:<15}{getattr(cost, part):>12,}")
+    for number, glimpse in enumerate(cost.glimpses, start=1):
+        print(f"{f'glimpse_{number}':<15}{glimpse:>12,}")
 
 
 def _experiment(args: argparse.Namespace) -> None:

@@ -1,6 +1,8 @@
 """What a model costs: multiplications, part by part, counted by torch's own counter while the modules run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -9,7 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dcnlib.attention import check_k, entropy_gradient, evaluation_mode
 from dcnlib.dcn import DynamicCapacityNetwork, ImageShape, SingleCapacityNetwork
+from dcnlib.draw import DrawClassifier
 from dcnlib.passes import passes_through
+from dcnlib.ram import RecurrentAttentionModel
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class Multiplications:
     A DCN adds saliency (what the policy needs beyond that pass), fine_per_patch for each of k patches, and the second
     pass through the top layers. discarded, not in the total, are products that the second pass's quick
     form computes and throws away, for the sake of one large matrix product.
+    RAM and DRAW have glimpses instead of layers: what each step costs, choosing where to look included. Their top is
+    the classifier.
     """
 
     layers: int
@@ -29,6 +35,7 @@ class Multiplications:
     second_pass: int = 0
     k: int = 0
     discarded: int = 0
+    glimpses: tuple[int, ...] = ()
 
     @property
     def fine(self) -> int:
@@ -36,7 +43,7 @@ class Multiplications:
 
     @property
     def total(self) -> int:
-        return self.layers + self.top + self.saliency + self.fine + self.second_pass
+        return self.layers + self.top + self.saliency + self.fine + self.second_pass + sum(self.glimpses)
 
 
 @torch.no_grad()
@@ -58,9 +65,18 @@ def count_multiplications(
             return Multiplications(_count(model.layers, image), _count(model.top, feature_map))
         if isinstance(model, DynamicCapacityNetwork):
             return _count_dcn(model, image, model.k if k is None else k)
+        if isinstance(model, RecurrentAttentionModel | DrawClassifier):
+            return _count_glimpses(model, image)
     raise TypeError(
-        f"can't take {type(model).__name__} apart: give a SingleCapacityNetwork or a DynamicCapacityNetwork"
+        f"can't take {type(model).__name__} apart: give a SingleCapacityNetwork, a DynamicCapacityNetwork, a "
+        "RecurrentAttentionModel or a DrawClassifier"
     )
+
+
+def _count_glimpses(model: RecurrentAttentionModel | DrawClassifier, image: torch.Tensor) -> Multiplications:
+    classifier = _count(model.classifier, image.new_zeros(1, model.classifier.in_features))
+    totals = [classifier, *(_count(model, image, glimpses=number + 1) for number in range(model.glimpses))]
+    return Multiplications(0, classifier, glimpses=tuple(after - before for before, after in pairwise(totals)))
 
 
 def _count_dcn(model: DynamicCapacityNetwork, image: torch.Tensor, k: int) -> Multiplications:
@@ -84,12 +100,12 @@ def _count_dcn(model: DynamicCapacityNetwork, image: torch.Tensor, k: int) -> Mu
     return Multiplications(coarse, first_pass, policy, per_patch, second_pass - discarded, k, discarded)
 
 
-def _count(function: object, *arguments: object) -> int:
+def _count(function: Callable[..., object], *arguments: object, **options: object) -> int:
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten._embedding_bag_forward_only: _bag_flops})
     with counter:
         # Per-module counts aren't needed, and the hooks that keep them reject the saliency's autograd.grad.
         counter.mod_tracker.__exit__(None, None, None)
-        function(*arguments)  # type: ignore[operator]
+        function(*arguments, **options)
     return counter.get_total_flops() // 2  # a multiplication and an addition each
 
 

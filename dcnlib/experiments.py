@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -25,10 +25,12 @@ Scale = Literal["smoke", "fast", "paper"]
 
 @dataclass(frozen=True)
 class Experiment:
-    """A model, and how many times it sees the 55,000 training digits; all else is `TrainingSettings`' default."""
+    """A model, how many times it sees the 55,000 training digits, and where else its `TrainingSettings` aren't the
+    default."""
 
     spec: ModelSpec
     epochs: int
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -41,12 +43,26 @@ EXPERIMENTS: dict[str, Experiment] = {
     "dcn-k16-hints": Experiment(ModelSpec("dcn", k=16), epochs=3),
     "dcn-k24-hints": Experiment(ModelSpec("dcn", k=24), epochs=3),
 }
+# Runs without a record yet. `promote` puts their weights and record where the project ships them; the entry then moves
+# to EXPERIMENTS, and its spec to PRETRAINED.
+UNRECORDED: dict[str, Experiment] = {
+    "ram": Experiment(
+        ModelSpec("ram"),
+        epochs=200,
+        settings={"batch_size": 64, "learning_rate": 1e-3, "weight_decay": 0.01, "clip_norm": 5.0},
+    ),
+    "draw": Experiment(
+        ModelSpec("draw"),
+        epochs=100,
+        settings={"batch_size": 128, "learning_rate": 1e-3, "weight_decay": 0.01, "clip_norm": 5.0},
+    ),
+}
 
 
 def run_experiment(
     name: str, *, scale: Scale, device: str = "auto", **reporting: Any
 ) -> tuple[nn.Module | None, Record]:
-    """A model of `EXPERIMENTS` in eval mode on the CPU, and the record of its run.
+    """A model of `EXPERIMENTS` or `UNRECORDED` in eval mode on the CPU, and the record of its run.
 
     smoke: trained here and now on 256 embedded digits for one epoch; nothing is written.
     fast: shipped weights (None where none are shipped) and the committed record.
@@ -54,21 +70,22 @@ def run_experiment(
     test set is looked at once, at the end. `reporting` (`progress`, `on_epoch`) goes to `fit`.
     """
     check_scale(scale)
-    if name not in EXPERIMENTS:
-        raise ValueError(f"name must be one of {', '.join(EXPERIMENTS)}, got {name!r}")
-    experiment = EXPERIMENTS[name]
+    known = EXPERIMENTS | UNRECORDED
+    if name not in known:
+        raise ValueError(f"name must be one of {', '.join(known)}, got {name!r}")
+    experiment = known[name]
     if scale == "fast":
         return (load_pretrained(name) if name in PRETRAINED else None), load_record(name)
 
     run: dict[str, Any] = {"name": name, "description": experiment.spec.describe(), **reporting}
     if scale == "smoke":
-        settings = TrainingSettings(epochs=1, batch_size=32, device=device)
+        settings = TrainingSettings(**experiment.settings | {"epochs": 1, "batch_size": 32, "device": device})
         train = ClutteredMNIST(load_digits("train", source="embedded").subset(256), seed=settings.seed, fresh=True)
         model = seeded_model(experiment.spec, settings)
         record = fit(model, train, validation_set(scale), settings, **run)
         return model.cpu(), record
 
-    settings = TrainingSettings(epochs=experiment.epochs, device=device, compile=can_compile())
+    settings = TrainingSettings(epochs=experiment.epochs, device=device, compile=can_compile(), **experiment.settings)
     folder = project_root() / "runs" / name
     model = seeded_model(experiment.spec, settings)
     if (folder / "record.json").is_file():
@@ -110,8 +127,8 @@ def promote(run_dir: str | Path) -> list[Path]:
         raise ValueError(f"{run_dir} was not evaluated on the test set: finish it first")
     root, name = project_root(), record["name"]
     written = [root / "results" / f"{name}.json"]
-    if name in PRETRAINED:
-        model = PRETRAINED[name].build()
+    if name in PRETRAINED or name in UNRECORDED:
+        model = (PRETRAINED.get(name) or UNRECORDED[name].spec).build()
         load_weights(Path(run_dir) / "weights.safetensors", model)  # refuses the weights of another model
         written.append(root / "dcnlib" / "weights" / f"{name}.safetensors")
         save_weights(written[1], model)

@@ -1,27 +1,41 @@
 """The models of the paper's table by name: how each is built, and the trained weights shipped with the package."""
 
-from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 from torch import nn
 
 from dcnlib.checkpoints import load_weights
 from dcnlib.dcn import DynamicCapacityNetwork, Objective, SingleCapacityNetwork
+from dcnlib.draw import DrawClassifier
 from dcnlib.layers import CoarseLayers, FineLayers, TopLayers
+from dcnlib.ram import RecurrentAttentionModel
 from dcnlib.results import PACKAGE, Record
 
-Kind = Literal["coarse", "fine", "dcn"]
+Kind = Literal["coarse", "fine", "dcn", "ram", "draw"]
+# Which fields of a `ModelSpec` concern which kind of model.
+OPTIONS: dict[Kind, tuple[str, ...]] = {
+    "coarse": (),
+    "fine": (),
+    "dcn": ("k", "hint_weight", "objective"),
+    "ram": ("glimpses", "hidden", "sigma", "rollouts"),
+    "draw": ("glimpses", "hidden"),
+}
 IMAGE_SHAPE = (1, 100, 100)
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which of the paper's Cluttered MNIST models. k, hint_weight and objective concern the DCN only."""
+    """Which of the paper's Cluttered MNIST models or of their rivals. `OPTIONS` says what concerns which of them."""
 
     kind: Kind
     k: int = 8
     hint_weight: float = 0.1
     objective: Objective = "sum"
+    glimpses: int = 8
+    hidden: int = 256
+    sigma: float = 0.2
+    rollouts: int = 2
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -29,21 +43,24 @@ class ModelSpec:
 
     def build(self) -> nn.Module:
         """A freshly initialised model (seed first: `seed_everything`)."""
-        if self.kind == "dcn":
-            return DynamicCapacityNetwork(
-                coarse=CoarseLayers(),
-                fine=FineLayers(),
-                top=TopLayers(),
-                k=self.k,
-                image_shape=IMAGE_SHAPE,
-                hint_weight=self.hint_weight,
-                objective=self.objective,
-            )
-        layers = CoarseLayers() if self.kind == "coarse" else FineLayers()
-        return SingleCapacityNetwork(layers=layers, top=TopLayers(), image_shape=IMAGE_SHAPE)
+        options: dict[str, Any] = {"image_shape": IMAGE_SHAPE, **self._options()}
+        match self.kind:
+            case "coarse":
+                return SingleCapacityNetwork(layers=CoarseLayers(), top=TopLayers(), **options)
+            case "fine":
+                return SingleCapacityNetwork(layers=FineLayers(), top=TopLayers(), **options)
+            case "dcn":
+                return DynamicCapacityNetwork(coarse=CoarseLayers(), fine=FineLayers(), top=TopLayers(), **options)
+            case "ram":
+                return RecurrentAttentionModel(**options)
+            case "draw":
+                return DrawClassifier(**options)
 
     def describe(self) -> Record:
-        return asdict(self) if self.kind == "dcn" else {"kind": self.kind}
+        return {"kind": self.kind, **self._options()}
+
+    def _options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in OPTIONS[self.kind]}
 
 
 PRETRAINED: dict[str, ModelSpec] = {

@@ -17,9 +17,11 @@ from dcnlib import (
     ClutterRules,
     CoarseLayers,
     Digits,
+    DrawClassifier,
     DynamicCapacityNetwork,
     FineLayers,
     ModelSpec,
+    RecurrentAttentionModel,
     SingleCapacityNetwork,
     TopLayers,
     TrainingSettings,
@@ -40,12 +42,21 @@ def dcn(**options: Any) -> DynamicCapacityNetwork:
     return DynamicCapacityNetwork(coarse=CoarseLayers(), fine=FineLayers(), top=TopLayers(), **options)
 
 
+def ram(**options: Any) -> RecurrentAttentionModel:
+    return RecurrentAttentionModel(image_shape=IMAGE_SHAPE, **options)
+
+
+def draw(**options: Any) -> DrawClassifier:
+    return DrawClassifier(image_shape=IMAGE_SHAPE, **options)
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "single": lambda: SingleCapacityNetwork(layers=CoarseLayers(), top=TopLayers(), image_shape=IMAGE_SHAPE),
     "single, any size": lambda: SingleCapacityNetwork(layers=CoarseLayers(), top=TopLayers()),
     "dcn": lambda: dcn(image_shape=IMAGE_SHAPE),
     "dcn, any size": dcn,
 }
+RIVALS: dict[str, Callable[[], nn.Module]] = {"ram": ram, "draw": draw}  # without batch norm
 GOOD = torch.rand(2, *IMAGE_SHAPE)
 LABELS = torch.tensor([3, 7])
 DATA = TensorDataset(GOOD, LABELS)
@@ -71,10 +82,10 @@ ALWAYS_WRONG = {
 }
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", MODELS | RIVALS)
 @table(ALWAYS_WRONG)
 def test_wrong_images_are_refused_in_forward_and_loss(model, given, error, message):
-    network = MODELS[model]().eval()
+    network = (MODELS | RIVALS)[model]().eval()
     with pytest.raises(error, match=message):
         network(given)
     with pytest.raises(error, match=message):
@@ -87,10 +98,10 @@ def test_wrong_images_are_refused_by_attend(given, error, message):
         MODELS["dcn"]().attend(given)
 
 
-@pytest.mark.parametrize("model", ["single", "dcn"])
+@pytest.mark.parametrize("model", ["single", "dcn", "ram", "draw"])
 def test_images_of_another_size_than_the_models_are_refused_with_both_sizes(model):
     with pytest.raises(ValueError, match=r"takes images of shape \(1, 100, 100\), got \(1, 90, 100\)"):
-        MODELS[model]()(torch.rand(2, 1, 90, 100))
+        (MODELS | RIVALS)[model]()(torch.rand(2, 1, 90, 100))
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -112,6 +123,9 @@ def test_values_outside_0_to_1_are_refused_by_attend_evaluate_and_fit(value):
     message = rf"\[0, 1\].*{'nan' if value != value else value:}"
     with pytest.raises(ValueError, match=message):
         MODELS["dcn"]().attend(images)
+    for rival in (ram(), draw()):
+        with pytest.raises(ValueError, match=message):
+            rival.look(images)
     data, settings = TensorDataset(images, LABELS), TrainingSettings(batch_size=2, device="cpu")
     with pytest.raises(ValueError, match=message):
         evaluate(MODELS["single"](), data)
@@ -119,7 +133,7 @@ def test_values_outside_0_to_1_are_refused_by_attend_evaluate_and_fit(value):
         fit(MODELS["single"](), data, DATA, settings)
 
 
-@pytest.mark.parametrize("model", ["single", "dcn"])
+@pytest.mark.parametrize("model", ["single", "dcn", "ram", "draw"])
 @table(
     {
         "int32": (LABELS.int(), TypeError, "int32"),
@@ -130,7 +144,7 @@ def test_values_outside_0_to_1_are_refused_by_attend_evaluate_and_fit(value):
 )
 def test_wrong_labels_are_refused(model, given, error, message):
     with pytest.raises(error, match=message):
-        MODELS[model]().loss(GOOD, given)
+        (MODELS | RIVALS)[model]().loss(GOOD, given)
 
 
 # The number of patches, and where they are
@@ -210,6 +224,17 @@ def test_scores_of_no_known_shape_have_no_entropy(shape):
         "learning rate": (lambda: TrainingSettings(learning_rate=float("nan")), ValueError, "learning_rate=nan"),
         "weight decay": (lambda: TrainingSettings(weight_decay=-1), ValueError, "weight_decay=-1"),
         "seed": (lambda: TrainingSettings(seed=-1), ValueError, "seed=-1"),
+        "no clipping": (lambda: TrainingSettings(clip_norm=0), ValueError, "clip_norm must be positive.*got 0"),
+        "clip norm": (lambda: TrainingSettings(clip_norm=float("nan")), ValueError, "clip_norm.*nan"),
+        "odd glimpse": (lambda: ram(glimpse_size=5), ValueError, "glimpse_size must be even.*got 5"),
+        "no scales": (lambda: ram(scales=0), ValueError, "scales must be at least 1, got 0"),
+        "no rollouts": (lambda: ram(rollouts=0), ValueError, "rollouts must be at least 1, got 0"),
+        "half a glimpse": (lambda: ram(glimpses=0.5), TypeError, r"glimpses must be an int, got 0\.5"),
+        "sigma": (lambda: ram(sigma=0.0), ValueError, r"sigma must be positive, got 0\.0"),
+        "glimpses at call": (lambda: ram()(GOOD, glimpses=0), ValueError, "glimpses must be at least 1, got 0"),
+        "samples": (lambda: ram()(GOOD, samples=0), ValueError, "samples must be at least 1, got 0"),
+        "one filter": (lambda: draw(glimpse_size=1), ValueError, "glimpse_size must be at least 2, got 1"),
+        "no hidden": (lambda: draw(hidden=0), ValueError, "hidden must be at least 1, got 0"),
         "device": (lambda: TrainingSettings(device="tpu"), ValueError, "cuda.*'tpu'"),
         "precision": (lambda: TrainingSettings(precision="float16"), ValueError, "bfloat16.*'float16'"),
         "setting": (lambda: TrainingSettings(epoch=3), TypeError, "epoch"),

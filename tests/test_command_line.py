@@ -47,6 +47,8 @@ def test_mistyped_options_fail(arguments, capsys):
         (["train", "--epochs", "0"], "epochs must be at least 1"),
         (["train", "--device", "tpu"], "tpu"),
         (["train", "--k", "-1"], "k, the number of patches"),
+        (["train", "--model", "ram", "--rollouts", "0"], "rollouts must be at least 1"),
+        (["train", "--clip-norm", "0"], "clip_norm must be positive"),
         (["train", "--data", "/nowhere"], "no MNIST"),
         (["train", "--source", "embedded", "--test"], "'test'"),
         (["evaluate", "--weights", "/nowhere.safetensors"], "no weights"),
@@ -80,6 +82,18 @@ def test_train_then_evaluate(tmp_path, capsys):
 
     assert main(["promote", str(run_dir)]) == 2  # never seen the test set
     assert "test set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["ram", "draw"])
+def test_rivals_train_with_options_of_their_own(kind, tmp_path):
+    arguments = [*TINY[:-1], kind, "--glimpses", "2", "--hidden", "16", "--clip-norm", "1", "--run-dir", str(tmp_path)]
+    assert main(arguments) == 0
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert (record["name"], record["settings"]["clip_norm"]) == (kind, 1.0)
+    spec = ModelSpec(kind, glimpses=2, hidden=16)
+    assert record["model"] == spec.describe()
+    assert not {"k", "hint_weight", "objective"} & record["model"].keys()
+    load_weights(tmp_path / "weights.safetensors", spec.build())
 
 
 def test_train_says_before_training_that_the_test_set_is_missing(tmp_path, capsys):
@@ -118,6 +132,13 @@ def test_count_prints_all_parts(capsys):
     assert main(["count", "--model", "dcn", "--k", "4"]) == 0
     lines = dict(line.split() for line in capsys.readouterr().out.splitlines())
     assert int(lines["fine"].replace(",", "")) == 4 * int(lines["fine_per_patch"].replace(",", ""))
+
+
+def test_count_prints_a_rivals_glimpses(capsys):
+    assert main(["count", "--model", "draw", "--glimpses", "3"]) == 0
+    lines = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    counts = {part: int(number.replace(",", "")) for part, number in lines.items()}
+    assert counts["total"] == counts["top"] + sum(counts[f"glimpse_{number}"] for number in (1, 2, 3))
 
 
 def test_the_module_runs_from_any_folder(tmp_path):

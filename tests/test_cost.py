@@ -45,6 +45,19 @@ def test_single_models_agree_with_counts_by_hand():
     assert (fine.layers, fine.top, fine.total) == (FINE, TOP, FINE + TOP)
 
 
+def test_rivals_agree_with_counts_by_hand_glimpse_by_glimpse():
+    ram, draw = (count_multiplications(ModelSpec(kind, glimpses=3).build()) for kind in ("ram", "draw"))
+    what, where, core = 4 * 12 * 12 * 128 + 128 * 256, 2 * 128 + 128 * 256, 2 * 256 * 256
+    choice = 256 * 128 + 128 * 2
+    look = what + where + core
+    assert ram.glimpses == (look, choice + look, choice + look)
+    reading, encoder = 12 * 100 * 100 + 12 * 100 * 12, 4 * 256 * (144 + 256)
+    assert draw.glimpses == (256 * 5 + reading + encoder,) * 3
+    for cost in (ram, draw):
+        assert (cost.layers, cost.top) == (0, 256 * 10)
+        assert cost.total == 256 * 10 + sum(cost.glimpses)
+
+
 def test_without_patches_a_dcn_costs_what_the_coarse_model_costs():
     model = ModelSpec("dcn").build()
     assert count_multiplications(model, k=0) == count_multiplications(ModelSpec("coarse").build())

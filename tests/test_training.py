@@ -7,13 +7,16 @@ import pickle
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from needs import needs_cuda
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.data import TensorDataset
 
 from dcnlib import (
@@ -32,6 +35,7 @@ from dcnlib import (
     seed_everything,
 )
 from dcnlib.checkpoints import weights_of
+from dcnlib.pretrained import Kind
 from dcnlib.results import atomic_write
 
 QUICK = TrainingSettings(epochs=2, batch_size=16, device="cpu")
@@ -141,8 +145,27 @@ def test_training_on_fresh_clutter_sees_each_epochs_own_images(digits, monkeypat
     assert seen == [0, 1]
 
 
-@pytest.mark.parametrize("kind", ["coarse", "fine", "dcn"])
-def test_each_of_the_papers_models_trains(digits, kind):
+def test_clipping_bounds_the_norm_of_all_gradients_together(dcn, quadrants):
+    norms: list[float] = []
+
+    def look(optimizer, _arguments, _options):
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        norms.append(torch.cat([parameter.grad.flatten() for parameter in parameters]).norm().item())
+
+    hook = register_optimizer_step_pre_hook(look)
+    try:
+        fit(dcn, *quadrants, QUICK)
+        free, norms = norms, []
+        bound = min(free) / 2
+        fit(dcn, *quadrants, replace(QUICK, clip_norm=bound))
+    finally:
+        hook.remove()
+    assert len(free) == len(norms) == 8
+    assert max(norms) <= bound * 1.001 < min(free)
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_each_of_the_papers_models_and_rivals_trains(digits, kind):
     data = ClutteredMNIST(digits.subset(8))
     model = ModelSpec(kind).build()
     before = weights_of(model)
@@ -272,6 +295,38 @@ def test_a_run_killed_in_mid_epoch_ends_bit_identical_to_an_uninterrupted_one(tm
         assert record["curves"] == expected["curves"]
         assert record["validation"] == expected["validation"]
         assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["ram", "draw"])
+def test_a_rivals_run_goes_on_from_its_checkpoint_bit_identical(kind, digits, tmp_path):
+    """Interrupted in the second step of the second epoch; RAM's locations are drawn as if nothing had happened."""
+    data = ClutteredMNIST(digits.subset(24), fresh=True)
+    settings = TrainingSettings(epochs=2, batch_size=8, device="cpu", clip_norm=1.0)
+
+    def train(run_dir: Path, stop_at: int = 0) -> tuple[dict[str, Tensor], dict]:
+        torch.manual_seed(1)
+        model = ModelSpec(kind, glimpses=3, hidden=16, rollouts=2).build()
+        loss, calls = model.loss, []
+
+        def counted(images: Tensor, labels: Tensor):
+            calls.append(None)
+            if len(calls) == stop_at:
+                raise Interrupted
+            return loss(images, labels)
+
+        model.loss = counted
+        record = fit(model, data, data, settings, run_dir=run_dir, checkpoint_seconds=0)
+        return weights_of(model), record["curves"]
+
+    with pytest.raises(Interrupted):
+        train(tmp_path / "resumed", stop_at=5)
+    (weights, curves), (expected_weights, expected_curves) = train(tmp_path / "resumed"), train(tmp_path / "whole")
+    assert curves == expected_curves
+    assert same_weights(weights, expected_weights)
 
 
 def test_a_finished_run_is_not_trained_again_and_gives_its_best_weights(dcn, make_dcn, contrary, tmp_path):
