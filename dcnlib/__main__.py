@@ -97,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=["all", *EXPERIMENTS, *UNRECORDED],
         metavar="NAME",
-        help="or all",
+        help="or all that have a record",
     )
     experiment.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
 

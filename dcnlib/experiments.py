@@ -49,7 +49,7 @@ UNRECORDED: dict[str, Experiment] = {
     "ram": Experiment(
         ModelSpec("ram"),
         epochs=200,
-        settings={"batch_size": 64, "learning_rate": 1e-3, "weight_decay": 0.01, "clip_norm": 5.0},
+        settings={"batch_size": 64, "learning_rate": 1e-3, "weight_decay": 0.01, "clip_norm": 5.0, "compile": False},
     ),
     "draw": Experiment(
         ModelSpec("draw"),
@@ -85,7 +85,8 @@ def run_experiment(
         record = fit(model, train, validation_set(scale), settings, **run)
         return model.cpu(), record
 
-    settings = TrainingSettings(epochs=experiment.epochs, device=device, compile=can_compile(), **experiment.settings)
+    usual = {"epochs": experiment.epochs, "device": device, "compile": can_compile()}
+    settings = TrainingSettings(**usual | experiment.settings)
     folder = project_root() / "runs" / name
     model = seeded_model(experiment.spec, settings)
     if (folder / "record.json").is_file():
