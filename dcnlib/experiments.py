@@ -85,7 +85,7 @@ def run_experiment(
         record = fit(model, train, validation_set(scale), settings, **run)
         return model.cpu(), record
 
-    usual = {"epochs": experiment.epochs, "device": device, "compile": can_compile()}
+    usual: dict[str, Any] = {"epochs": experiment.epochs, "device": device, "compile": can_compile()}
     settings = TrainingSettings(**usual | experiment.settings)
     folder = project_root() / "runs" / name
     model = seeded_model(experiment.spec, settings)
