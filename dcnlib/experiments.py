@@ -53,7 +53,7 @@ UNRECORDED: dict[str, Experiment] = {
     ),
     "draw": Experiment(
         ModelSpec("draw"),
-        epochs=100,
+        epochs=80,
         settings={"batch_size": 128, "learning_rate": 1e-3, "weight_decay": 0.01, "clip_norm": 5.0},
     ),
 }
