@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dcnlib.attention import POLICIES
 from dcnlib.benchmark import SMOKE, BenchmarkSettings, run_benchmark
 from dcnlib.checkpoints import load_weights
 from dcnlib.checks import check_values
@@ -21,7 +22,7 @@ from dcnlib.cost import count_multiplications
 from dcnlib.dcn import DynamicCapacityNetwork, Objective
 from dcnlib.digits import SPLITS
 from dcnlib.evaluation import evaluate
-from dcnlib.experiments import EXPERIMENTS, UNRECORDED, promote, run_experiment, seeded_model, test_once
+from dcnlib.experiments import EXPERIMENTS, promote, run_experiment, seeded_model, test_once
 from dcnlib.pretrained import OPTIONS, PRETRAINED, Kind, ModelSpec, load_pretrained
 from dcnlib.results import Record, load_record, save_record
 from dcnlib.tables import benchmark_tables, results_table
@@ -95,9 +96,9 @@ def build_parser() -> argparse.ArgumentParser:
     experiment.add_argument(
         "experiments",
         nargs="+",
-        choices=["all", *EXPERIMENTS, *UNRECORDED],
+        choices=["all", *EXPERIMENTS],
         metavar="NAME",
-        help="or all that have a record",
+        help="one of {}, or all".format(", ".join(EXPERIMENTS)),
     )
     experiment.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
@@ -122,13 +123,27 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="dcn", choices=get_args(Kind), help="which of the paper's models, or of their rivals"
     )
-    parser.add_argument("--k", type=int, default=ModelSpec.k, help="patches per image (dcn)")
-    parser.add_argument("--hint-weight", type=float, default=ModelSpec.hint_weight, help="weight of the hints (dcn)")
-    parser.add_argument("--objective", default="sum", choices=get_args(Objective), help="how hints are added (dcn)")
+    parser.add_argument("--k", type=int, default=ModelSpec.k, help="patches per image (dcn, perturbed-topk)")
+    parser.add_argument(
+        "--hint-weight", type=float, default=ModelSpec.hint_weight, help="weight of the hints (dcn, perturbed-topk)"
+    )
+    parser.add_argument(
+        "--objective", default="sum", choices=get_args(Objective), help="how hints are added (dcn, perturbed-topk)"
+    )
+    parser.add_argument("--policy", default=ModelSpec.policy, choices=POLICIES, help="what chooses the patches (dcn)")
     parser.add_argument("--glimpses", type=int, default=ModelSpec.glimpses, help="looks at each image (ram, draw)")
     parser.add_argument("--hidden", type=int, default=ModelSpec.hidden, help="units of the recurrent state (ram, draw)")
     parser.add_argument(
         "--sigma", type=float, default=ModelSpec.sigma, help="spread of the locations tried in training (ram)"
+    )
+    parser.add_argument(
+        "--last-sigma", type=float, default=ModelSpec.last_sigma, help="what it falls to in --sigma-steps (ram)"
+    )
+    parser.add_argument(
+        "--sigma-steps", type=int, help="training steps in which sigma falls (ram, perturbed-topk: to zero)"
+    )
+    parser.add_argument(
+        "--discount", type=float, default=ModelSpec.discount, help="what a gain one glimpse later counts (ram)"
     )
     parser.add_argument(
         "--rollouts", type=int, default=ModelSpec.rollouts, help="ways to look tried per training image (ram)"

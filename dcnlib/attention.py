@@ -21,7 +21,7 @@ def entropy(logits: Tensor) -> Tensor:
     """
     if logits.ndim not in (2, 3):
         raise ValueError(f"logits must have shape (B, L) or (B, P, L), got {tuple(logits.shape)}")
-    log_o = F.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
+    log_o = F.log_softmax(_at_least_float32(logits), dim=-1)
     per_position = -(log_o.exp() * log_o).sum(-1)
     return per_position if logits.ndim == 2 else per_position.sum(1)
 
@@ -29,19 +29,30 @@ def entropy(logits: Tensor) -> Tensor:
 def attention_pass(top: nn.Module, coarse_map: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Coarse prediction, its entropy, and each cell's saliency M_ij = || dH / dc_ij ||_2 (section 3.1).
 
-    coarse_map (B, D, s1, s2) -> coarse_logits (B, L), entropy (B,) in nats, saliency (B, s1, s2).
+    coarse_map (B, D, s1, s2) -> coarse_logits (B, L), entropy (B,) in nats, saliency (B, s1, s2). See `gradient_pass`.
+    """
+    return gradient_pass(top, coarse_map, entropy)
 
-    The pass runs on running statistics and never updates them, in training too, so that no image's saliency depends
+
+def gradient_pass(
+    top: nn.Module, coarse_map: Tensor, value: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Coarse prediction, a value of it, and || dv / dc_ij ||_2 in each cell, where v is the value of the cell's image.
+
+    coarse_map (B, D, s1, s2); value: class scores, at least float32, -> (B,) or, by position, (B, P), which counts as
+    the sum -> coarse_logits (B, L), values, norms over the D channels (B, s1, s2).
+
+    The pass runs on running statistics and never updates them, in training too, so that no image's gradient depends
     on its batch mates. It needs a backward pass through the top layers only, and works inside `torch.no_grad()` and
     `torch.inference_mode()`. No gradient flows from its results.
     """
     with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(top):
         c = coarse_map.detach().clone().requires_grad_()
         coarse_logits = top(c)
-        H = entropy(coarse_logits)
-        (gradient,) = torch.autograd.grad(H.sum(), c)
-    saliency = gradient.to(H.dtype).norm(dim=1)
-    return coarse_logits.detach(), H.detach(), saliency
+        values = value(_at_least_float32(coarse_logits))
+        (gradient,) = torch.autograd.grad(values.sum(), c)
+    norms = gradient.to(values.dtype).norm(dim=1)
+    return coarse_logits.detach(), values.detach(), norms
 
 
 def saliency_map(top: nn.Module, coarse_map: Tensor) -> Tensor:
@@ -98,11 +109,20 @@ def coarse_norm(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
     return coarse_map.detach().float().norm(dim=1)
 
 
+def class_score_gradient(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+    """Control: where would more detail change the score of the class that the coarse prediction favours?
+
+    The score is the logit, before the softmax; that of a sequence is the sum over its positions.
+    """
+    return gradient_pass(model.get_submodule("top"), coarse_map, lambda scores: scores.max(dim=-1).values)[2]
+
+
 POLICIES: dict[str, Policy] = {
     "entropy-gradient": entropy_gradient,
     "random": random_cells,
     "center": center_cells,
     "coarse-norm": coarse_norm,
+    "class-score-gradient": class_score_gradient,
 }
 
 
@@ -115,6 +135,20 @@ def resolve_policy(policy: str | Policy) -> Policy:
     return POLICIES[policy]
 
 
+def label_loss_gradient(model: nn.Module, coarse_map: Tensor, labels: Tensor) -> Tensor:
+    """Control that knows the answer: where would more detail change the cross-entropy of the true label?
+
+    labels (B,) or, for P positions of a sequence, (B, P), whose losses are summed -> (B, s1, s2). `select_patches`
+    makes cells of it, and `dcn(images, cells=...)` looks there.
+    """
+
+    def loss(scores: Tensor) -> Tensor:
+        # Autograd doesn't keep tensors made in inference mode, as these labels may be, but it keeps copies.
+        return F.cross_entropy(scores.movedim(-1, 1), labels.clone(), reduction="none")
+
+    return gradient_pass(model.get_submodule("top"), coarse_map, loss)[2]
+
+
 def oracle_scores(boxes: Tensor, geometry: Geometry, map_shape: tuple[int, int]) -> Tensor:
     """Control that knows the answer: the share of each cell's patch in the image's box, ties to the box's middle.
 
@@ -125,10 +159,15 @@ def oracle_scores(boxes: Tensor, geometry: Geometry, map_shape: tuple[int, int])
     cells = torch.arange(rows * columns, device=boxes.device).unflatten(0, map_shape)
     patches = geometry.boxes(cells, columns)  # (s1, s2, 4)
     boxes = boxes[:, None, None, :]
-    overlap = (torch.minimum(patches, boxes)[..., 2:] - torch.maximum(patches, boxes)[..., :2]).clamp(min=0)
     off_center = (patches[..., :2] + patches[..., 2:] - boxes[..., :2] - boxes[..., 2:]).float().norm(dim=-1)
     # The distance only breaks ties: its term stays below the value of one pixel of overlap.
-    return (overlap.prod(dim=-1) - off_center / (off_center.max() + 1)) / geometry.size**2
+    return (shared_pixels(patches, boxes) - off_center / (off_center.max() + 1)) / geometry.size**2
+
+
+def shared_pixels(boxes: Tensor, others: Tensor) -> Tensor:
+    """How many pixels boxes (..., 4) of top, left, bottom, right, the last two excluded, have in common: (...)."""
+    sides = torch.minimum(boxes, others)[..., 2:] - torch.maximum(boxes, others)[..., :2]
+    return sides.clamp(min=0).prod(dim=-1)
 
 
 @contextmanager
@@ -147,3 +186,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 def _map_size(coarse_map: Tensor) -> tuple[int, int, int]:
     batch, _, rows, columns = coarse_map.shape
     return batch, rows, columns
+
+
+def _at_least_float32(scores: Tensor) -> Tensor:
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))

@@ -14,16 +14,18 @@ from dcnlib.dcn import DynamicCapacityNetwork, ImageShape, SingleCapacityNetwork
 from dcnlib.draw import DrawClassifier
 from dcnlib.passes import passes_through
 from dcnlib.ram import RecurrentAttentionModel
+from dcnlib.soft_attention import SoftAttentionNetwork
 
 
 @dataclass(frozen=True)
 class Multiplications:
     """Multiplications of convolutions and matrix products for one image; normalisation and pooling are not counted.
 
-    layers: the bottom layers on the whole image (coarse ones in a DCN). top: the first pass through the top layers.
-    A DCN adds saliency (what the policy needs beyond that pass), fine_per_patch for each of k patches, and the second
-    pass through the top layers. discarded, not in the total, are products that the second pass's quick
-    form computes and throws away, for the sake of one large matrix product.
+    layers: the bottom layers on the whole image (coarse ones in a DCN, both in soft attention). top: the first pass
+    through the top layers.
+    A DCN adds saliency (what the policy needs beyond that pass; soft attention its scores), fine_per_patch for each of
+    k patches, and the second pass through the top layers. discarded, not in the total, are products that the second
+    pass's quick form computes and throws away, for the sake of one large matrix product.
     RAM and DRAW have glimpses instead of layers: what each step costs, choosing where to look included. Their top is
     the classifier.
     """
@@ -63,13 +65,19 @@ def count_multiplications(
         if isinstance(model, SingleCapacityNetwork):
             feature_map = model.layers(image)
             return Multiplications(_count(model.layers, image), _count(model.top, feature_map))
+        if isinstance(model, SoftAttentionNetwork):
+            coarse_map, fine_map = model.coarse(image), model.fine(image)
+            scoring = _count(model.scorer, coarse_map)
+            return Multiplications(
+                _count(model.coarse, image) + _count(model.fine, image), _count(model.top, fine_map), scoring
+            )
         if isinstance(model, DynamicCapacityNetwork):
             return _count_dcn(model, image, model.k if k is None else k)
         if isinstance(model, RecurrentAttentionModel | DrawClassifier):
             return _count_glimpses(model, image)
     raise TypeError(
         f"can't take {type(model).__name__} apart: give a SingleCapacityNetwork, a DynamicCapacityNetwork, a "
-        "RecurrentAttentionModel or a DrawClassifier"
+        "RecurrentAttentionModel, a DrawClassifier or a SoftAttentionNetwork"
     )
 
 

@@ -43,26 +43,12 @@ EXPERIMENTS: dict[str, Experiment] = {
     "dcn-k16-hints": Experiment(ModelSpec("dcn", k=16), epochs=3),
     "dcn-k24-hints": Experiment(ModelSpec("dcn", k=24), epochs=3),
 }
-# Runs without a record yet. `promote` puts their weights and record where the project ships them; the entry then moves
-# to EXPERIMENTS, and its spec to PRETRAINED.
-UNRECORDED: dict[str, Experiment] = {
-    "ram": Experiment(
-        ModelSpec("ram"),
-        epochs=200,
-        settings={"batch_size": 64, "learning_rate": 1e-3, "weight_decay": 0.01, "clip_norm": 5.0, "compile": False},
-    ),
-    "draw": Experiment(
-        ModelSpec("draw"),
-        epochs=80,
-        settings={"batch_size": 128, "learning_rate": 1e-3, "weight_decay": 0.01, "clip_norm": 5.0},
-    ),
-}
 
 
 def run_experiment(
     name: str, *, scale: Scale, device: str = "auto", **reporting: Any
 ) -> tuple[nn.Module | None, Record]:
-    """A model of `EXPERIMENTS` or `UNRECORDED` in eval mode on the CPU, and the record of its run.
+    """A model of `EXPERIMENTS` in eval mode on the CPU, and the record of its run.
 
     smoke: trained here and now on 256 embedded digits for one epoch; nothing is written.
     fast: shipped weights (None where none are shipped) and the committed record.
@@ -70,10 +56,9 @@ def run_experiment(
     test set is looked at once, at the end. `reporting` (`progress`, `on_epoch`) goes to `fit`.
     """
     check_scale(scale)
-    known = EXPERIMENTS | UNRECORDED
-    if name not in known:
-        raise ValueError(f"name must be one of {', '.join(known)}, got {name!r}")
-    experiment = known[name]
+    if name not in EXPERIMENTS:
+        raise ValueError(f"name must be one of {', '.join(EXPERIMENTS)}, got {name!r}")
+    experiment = EXPERIMENTS[name]
     if scale == "fast":
         return (load_pretrained(name) if name in PRETRAINED else None), load_record(name)
 
@@ -128,8 +113,8 @@ def promote(run_dir: str | Path) -> list[Path]:
         raise ValueError(f"{run_dir} was not evaluated on the test set: finish it first")
     root, name = project_root(), record["name"]
     written = [root / "results" / f"{name}.json"]
-    if name in PRETRAINED or name in UNRECORDED:
-        model = (PRETRAINED.get(name) or UNRECORDED[name].spec).build()
+    if name in PRETRAINED:
+        model = PRETRAINED[name].build()
         load_weights(Path(run_dir) / "weights.safetensors", model)  # refuses the weights of another model
         written.append(root / "dcnlib" / "weights" / f"{name}.safetensors")
         save_weights(written[1], model)

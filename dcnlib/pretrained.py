@@ -9,17 +9,21 @@ from dcnlib.checkpoints import load_weights
 from dcnlib.dcn import DynamicCapacityNetwork, Objective, SingleCapacityNetwork
 from dcnlib.draw import DrawClassifier
 from dcnlib.layers import CoarseLayers, FineLayers, TopLayers
+from dcnlib.perturbed_topk import PerturbedTopKNetwork, ScoreLayers
 from dcnlib.ram import RecurrentAttentionModel
 from dcnlib.results import PACKAGE, Record
+from dcnlib.soft_attention import SoftAttentionNetwork
 
-Kind = Literal["coarse", "fine", "dcn", "ram", "draw"]
+Kind = Literal["coarse", "fine", "dcn", "ram", "draw", "perturbed-topk", "soft-attention"]
 # Which fields of a `ModelSpec` concern which kind of model.
 OPTIONS: dict[Kind, tuple[str, ...]] = {
     "coarse": (),
     "fine": (),
-    "dcn": ("k", "hint_weight", "objective"),
-    "ram": ("glimpses", "hidden", "sigma", "rollouts"),
+    "dcn": ("k", "hint_weight", "objective", "policy"),
+    "ram": ("glimpses", "hidden", "sigma", "last_sigma", "sigma_steps", "rollouts", "discount"),
     "draw": ("glimpses", "hidden"),
+    "perturbed-topk": ("k", "hint_weight", "objective", "sigma_steps"),
+    "soft-attention": (),
 }
 IMAGE_SHAPE = (1, 100, 100)
 
@@ -32,10 +36,14 @@ class ModelSpec:
     k: int = 8
     hint_weight: float = 0.1
     objective: Objective = "sum"
+    policy: str = "entropy-gradient"
     glimpses: int = 8
     hidden: int = 256
-    sigma: float = 0.2
-    rollouts: int = 2
+    sigma: float = 0.4
+    last_sigma: float = 0.1
+    sigma_steps: int | None = None
+    rollouts: int = 4
+    discount: float = 0.5
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -55,9 +63,19 @@ class ModelSpec:
                 return RecurrentAttentionModel(**options)
             case "draw":
                 return DrawClassifier(**options)
+            case "perturbed-topk":
+                parts = {"coarse": CoarseLayers(), "fine": FineLayers(), "top": TopLayers(), "scorer": ScoreLayers()}
+                return PerturbedTopKNetwork(**parts, **options)
+            case "soft-attention":
+                parts = {"coarse": CoarseLayers(), "fine": FineLayers(), "top": TopLayers(), "scorer": ScoreLayers()}
+                return SoftAttentionNetwork(**parts, **options)
 
     def describe(self) -> Record:
-        return {"kind": self.kind, **self._options()}
+        """What a record says of the model. A DCN's policy stands in it where it isn't the paper's."""
+        described = {"kind": self.kind, **self._options()}
+        if described.get("policy") == ModelSpec.policy:
+            del described["policy"]
+        return described
 
     def _options(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in OPTIONS[self.kind]}

@@ -106,10 +106,17 @@ class LocationNetwork(nn.Sequential):
         super().__init__(nn.Linear(hidden, hidden // 2), nn.ReLU(), nn.Linear(hidden // 2, 2), nn.Tanh())
 
 
+def discounted(gains: Tensor, discount: float) -> Tensor:
+    """sum_s>=t discount^(s - t) gains_s, along the last axis."""
+    sums = [gains[..., -1:]] if gains.shape[-1] else [gains]
+    for gain in gains[..., :-1].unbind(-1)[::-1]:
+        sums.append(gain[..., None] + discount * sums[-1])
+    return torch.cat(sums[::-1], dim=-1)
+
+
 class Rollout(NamedTuple):
     """M rollouts for each image. T glimpses; the first is always at the middle, so T - 1 locations are chosen."""
 
-    logits: Tensor  # (B, M, L)
     states: Tensor  # h_t  (B, M, T, hidden)
     locations: Tensor  # l_t  (B, M, T, 2), inside the image
     means: Tensor  # (B, M, T - 1, 2)
@@ -130,9 +137,14 @@ class RecurrentAttentionModel(nn.Module):
     """Looks at an image (C, H, W) in `glimpses` places, one after another, and classifies from what it remembers.
 
     images (B, C, H, W) floating point in [0, 1] -> logits (B, L). sigma: standard deviation of a location around the
-    location network's mean. rollouts: how often `loss` looks at each image. The defaults are the paper's for
-    100x100 pixels, with our own sigma and rollouts.
+    location network's mean. sigma_steps: training steps in which it falls linearly to last_sigma, since at first any
+    look at the digit is luck and at last a near miss is a loss; None keeps it as it is. rollouts: how often `loss`
+    looks at each image. discount: what a gain one glimpse later counts, see `objective`. The defaults are the paper's
+    for 100x100 pixels, with our own sigma, rollouts and discount.
     """
+
+    sigma: Tensor
+    step: Tensor  # training steps so far
 
     def __init__(
         self,
@@ -143,22 +155,33 @@ class RecurrentAttentionModel(nn.Module):
         glimpse_size: int = 12,
         scales: int = 4,
         hidden: int = 256,
-        sigma: float = 0.2,
-        rollouts: int = 2,
+        sigma: float = 0.4,
+        last_sigma: float = 0.1,
+        sigma_steps: int | None = None,
+        rollouts: int = 4,
+        discount: float = 0.5,
     ) -> None:
         super().__init__()
         check_whole("glimpses", glimpses)
         check_whole("hidden", hidden, least=2)
         check_whole("rollouts", rollouts)
-        if not 0 < sigma < math.inf:
-            raise ValueError(f"sigma must be positive, got {sigma}")
-        self.image_shape, self.glimpses, self.sigma, self.rollouts = image_shape, glimpses, sigma, rollouts
+        if not (0 < sigma < math.inf and 0 < last_sigma < math.inf):
+            raise ValueError(f"sigma and last_sigma must be positive, got {sigma} and {last_sigma}")
+        if sigma_steps is not None:
+            check_whole("sigma_steps", sigma_steps)
+        if not 0 <= discount <= 1:
+            raise ValueError(f"discount must be 0..1, got {discount}")
+        self.image_shape, self.glimpses, self.rollouts, self.discount = image_shape, glimpses, rollouts, discount
+        self.sigmas, self.sigma_steps = (sigma, last_sigma), sigma_steps
         self.sensor = GlimpseSensor(size=glimpse_size, scales=scales)
         self.glimpse_network = GlimpseNetwork(inputs=scales * image_shape[0] * glimpse_size**2, hidden=hidden)
         self.core = CoreNetwork(hidden=hidden)
         self.location_network = LocationNetwork(hidden=hidden)
         self.classifier = nn.Linear(hidden, classes)  # f_a, the action network
         self.baseline = nn.Linear(hidden, 1)
+        # In the state, so that a resumed run goes on from its sigma, and trained weights are sampled with their last.
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("sigma", torch.tensor(float(sigma)))
 
     def forward(
         self, images: Tensor, *, glimpses: int | None = None, policy: LocationPolicy = "mean", samples: int = 1
@@ -168,7 +191,8 @@ class RecurrentAttentionModel(nn.Module):
         `glimpses` overrides the model's number. Policies other than "mean" draw from torch's generator.
         """
         check_whole("samples", samples)
-        logits = self.roll_out(images, self._chooser(policy), samples, glimpses).logits
+        states = self.roll_out(images, self._chooser(policy), samples, glimpses).states
+        logits = self.classifier(states[:, :, -1])  # (B, M, L)
         return logits[:, 0] if samples == 1 else logits.log_softmax(-1).logsumexp(1) - math.log(samples)
 
     def look(self, images: Tensor, *, glimpses: int | None = None, policy: LocationPolicy = "mean") -> RamLook:
@@ -178,31 +202,45 @@ class RecurrentAttentionModel(nn.Module):
         locations = rollout.locations[:, 0]  # (B, T, 2)
         seen = self.sensor(summed_areas(images), locations.flatten(0, 1)).unflatten(0, locations.shape[:2])
         size = images.shape[2:]
-        return RamLook(to_pixels(locations, *size), self.sensor.boxes(locations, *size), seen, rollout.logits[:, 0])
+        logits = self.classifier(rollout.states[:, 0, -1])
+        return RamLook(to_pixels(locations, *size), self.sensor.boxes(locations, *size), seen, logits)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The hybrid loss (section 3.2), and its named parts: the contract that `fit` trains by."""
         check_images(self, images, self.image_shape)
         check_labels(labels, len(images))
+        if self.training and self.sigma_steps is not None:
+            first, last = self.sigmas
+            self.sigma.copy_(first + (last - first) * (self.step / self.sigma_steps).clamp(max=1))
+            self.step += 1
         return self.objective(self.roll_out(images, self._chooser("sampled"), self.rollouts), labels)
 
     def objective(self, rollout: Rollout, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy, REINFORCE and the baseline's squared error, each moving weights of its own.
+        """Cross-entropy, REINFORCE and the baseline's squared error.
 
-        Cross-entropy of the last state's classes moves classifier, core and glimpse network. REINFORCE moves the
-        location network: with reward R = 1 for a right answer and 0 for a wrong one, the gradient of
-        -sum_t log p(l_t) (R - b_t) is, in expectation, that of -E[R]. The squared error of b_t against R moves the
-        baseline.
+        The classes are asked for after every glimpse, and the cross-entropy is the mean over glimpses. The reward after
+        glimpse t is the probability R_t of the right class: what an answer drawn from it would earn on average.
+        A choice of location is credited with the gains that follow, discounted, G_t = sum_s>t d^(s-t-1) (R_s - R_s-1).
+        With d = 1 that is R_T - R_t, the reward at the end up to what was known before the choice; a smaller d keeps
+        the luck of later choices out of it. The gradient of -sum_t log p(l_t+1) (G_t - b_t) then is, in expectation,
+        that of -sum_t E[G_t]. b_t, the baseline, foresees G_t from the state and moves no other weights.
         """
-        target = labels[:, None].expand(rollout.logits.shape[:2])  # (B, M)
-        cross_entropy = F.cross_entropy(rollout.logits.flatten(0, 1), target.flatten())
-        reward = (rollout.logits.argmax(-1) == target).to(rollout.logits.dtype)[..., None]  # (B, M, 1)
-        baseline = self.baseline(rollout.states[:, :, :-1].detach())[..., 0]  # b_t  (B, M, T - 1)
+        logits = self.classifier(rollout.states)  # (B, M, T, L)
+        target = labels[:, None, None].expand(logits.shape[:3])
+        cross_entropy = F.cross_entropy(logits.flatten(0, 2), target.flatten())
+        reward = logits.detach().softmax(-1).gather(-1, target[..., None])[..., 0]  # R_t  (B, M, T)
+        gain = discounted(reward.diff(dim=-1), self.discount)  # G_t  (B, M, T - 1)
+        baseline = self.baseline(rollout.states[:, :, :-1].detach())[..., 0]  # b_t
         deviation = rollout.choices - rollout.means
         log_p = -deviation.square().sum(-1) / (2 * self.sigma**2)  # up to a constant
-        reinforce = -(log_p * (reward - baseline).detach()).sum(-1).mean()
-        squared_error = (reward - baseline).square().sum(-1).mean()
-        parts = {"cross_entropy": cross_entropy, "reinforce": reinforce, "baseline": squared_error, "reward": reward}
+        reinforce = -(log_p * (gain - baseline).detach()).sum(-1).mean()
+        squared_error = (gain - baseline).square().sum(-1).mean()
+        parts = {
+            "cross_entropy": cross_entropy,
+            "reinforce": reinforce,
+            "baseline": squared_error,
+            "reward": reward[..., -1],
+        }
         loss = cross_entropy + reinforce + squared_error
         return loss, {name: part.detach().mean() for name, part in parts.items()}
 
@@ -219,9 +257,8 @@ class RecurrentAttentionModel(nn.Module):
         states, locations, means, choices = [], [], [], []
         for step in range(glimpses):
             if step > 0:
-                # The cross-entropy's gradient can't pass through a choice, and REINFORCE moves no weights but these.
-                means.append(self.location_network(state.detach()).to(images.dtype))
-                choices.append(choose(means[-1]).detach())
+                means.append(self.location_network(state).to(images.dtype))
+                choices.append(choose(means[-1]).detach())  # the cross-entropy's gradient can't pass through a choice
                 location = choices[-1].clamp(-1, 1)
             seen = self.glimpse_network(self.sensor(areas, location), location)  # g_t
             state = self.core(state, seen)  # h_t
@@ -232,9 +269,7 @@ class RecurrentAttentionModel(nn.Module):
             together = torch.stack(steps, dim=1) if steps else images.new_zeros(len(location), 0, width)
             return together.unflatten(0, (len(images), samples))
 
-        logits = self.classifier(state).unflatten(0, (len(images), samples))
         return Rollout(
-            logits,
             by_image(states, state.shape[1]),
             by_image(locations, 2),
             by_image(means, 2),

@@ -1,6 +1,7 @@
 """Entropy, its gradient, and which cells are looked at."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -21,6 +22,9 @@ from dcnlib import (
     saliency_map,
     select_patches,
 )
+from dcnlib.attention import class_score_gradient, label_loss_gradient
+
+Value = Callable[[Tensor], Tensor]  # coarse maps (N, D, s1, s2) -> a number for each (N,)
 
 
 @pytest.fixture
@@ -65,18 +69,24 @@ def test_entropies_of_the_positions_of_a_sequence_are_summed():
     torch.testing.assert_close(entropy(logits), expected)
 
 
+def finite_difference_norm(value: Value, coarse_map: Tensor, cell: int) -> float:
+    """L2 norm, over the channels of a cell of one map (D, s1, s2), of a value's central differences."""
+    depth, _, columns = coarse_map.shape
+    step = 1e-5
+    steps = step * torch.eye(depth, dtype=torch.float64)
+    nudged = coarse_map.expand(2 * depth, -1, -1, -1).clone()
+    nudged[:, :, cell // columns, cell % columns] += torch.cat([steps, -steps])
+    with torch.no_grad():
+        values = value(nudged)
+    return ((values[:depth] - values[depth:]) / (2 * step)).norm().item()
+
+
 def test_saliency_agrees_with_finite_differences_of_the_entropy(top, coarse_map):
     saliency = saliency_map(top, coarse_map)
-    step = 1e-5
-    steps = step * torch.eye(24, dtype=torch.float64)
     for image in range(3):
         for cell in (saliency[image].argmax().item(), 0, 5 * 23 + 7):
-            nudged = coarse_map[image].expand(48, -1, -1, -1).clone()
-            nudged[:, :, cell // 23, cell % 23] += torch.cat([steps, -steps])
-            with torch.no_grad():
-                H = entropy(top(nudged))
-            slope = (H[:24] - H[24:]) / (2 * step)
-            assert saliency[image].flatten()[cell].item() == pytest.approx(slope.norm().item(), rel=1e-6, abs=1e-10)
+            expected = finite_difference_norm(lambda c: entropy(top(c)), coarse_map[image], cell)
+            assert saliency[image].flatten()[cell].item() == pytest.approx(expected, rel=1e-6, abs=1e-10)
 
 
 def test_saliency_is_the_norm_over_channels_and_not_the_sum():
@@ -146,6 +156,122 @@ def test_entropy_and_saliency_stay_in_float32_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         coarse_logits, H, saliency = attention_pass(TopLayers().eval(), torch.rand(2, 24, 23, 23).bfloat16())
     assert (coarse_logits.dtype, H.dtype, saliency.dtype) == (torch.bfloat16, torch.float32, torch.float32)
+
+
+# The gradients that are controls: of the top class's score, and of the true label's loss
+
+
+def test_the_class_score_gradient_agrees_with_finite_differences_of_the_largest_logit(paper_dcn, coarse_map):
+    norms = class_score_gradient(paper_dcn, torch.empty(0), coarse_map)
+    for image in range(3):
+        for cell in (norms[image].argmax().item(), 5 * 23 + 7):
+            expected = finite_difference_norm(lambda c: paper_dcn.top(c).amax(1), coarse_map[image], cell)
+            assert norms[image].flatten()[cell].item() == pytest.approx(expected, rel=1e-6, abs=1e-10)
+
+
+def test_the_label_loss_gradient_agrees_with_finite_differences_of_the_cross_entropy(paper_dcn, coarse_map):
+    labels = torch.tensor([0, 7, 9])
+    norms = label_loss_gradient(paper_dcn, coarse_map, labels)
+    for image, label in enumerate(labels.tolist()):
+        for cell in (norms[image].argmax().item(), 5 * 23 + 7):
+            expected = finite_difference_norm(
+                lambda c, label=label: -paper_dcn.top(c).log_softmax(1)[:, label], coarse_map[image], cell
+            )
+            assert norms[image].flatten()[cell].item() == pytest.approx(expected, rel=1e-6, abs=1e-10)
+
+
+def test_scores_and_losses_of_the_positions_of_a_sequence_are_summed():
+    model = nn.Module()
+    model.top = nn.Sequential(nn.Flatten(), nn.Linear(2 * 6, 3 * 4), nn.Unflatten(1, (3, 4))).double()
+    coarse_map = torch.randn(2, 2, 2, 3, dtype=torch.float64)
+    labels = torch.tensor([[0, 3, 1], [2, 2, 0]])
+    by_score = class_score_gradient(model, torch.empty(0), coarse_map)
+    by_loss = label_loss_gradient(model, coarse_map, labels)
+
+    def loss(c: Tensor, image: int) -> Tensor:
+        log_o = model.top(c).log_softmax(2)
+        return -sum(log_o[:, position, label] for position, label in enumerate(labels[image].tolist()))
+
+    for image in range(2):
+        for cell in range(6):
+            score = finite_difference_norm(lambda c: model.top(c).amax(2).sum(1), coarse_map[image], cell)
+            assert by_score[image].flatten()[cell].item() == pytest.approx(score)
+            expected = finite_difference_norm(lambda c, image=image: loss(c, image), coarse_map[image], cell)
+            assert by_loss[image].flatten()[cell].item() == pytest.approx(expected)
+
+
+def test_where_all_classes_tie_only_the_entropy_has_no_gradient():
+    """Scores x - y and 0 at x = y. The first class is the top one, and its score goes with both channels."""
+    model = nn.Module()
+    model.top = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False)).double()
+    with torch.no_grad():
+        model.top[1].weight.copy_(torch.tensor([[1.0, -1.0], [0.0, 0.0]]))
+    coarse_map = torch.full((1, 2, 1, 1), 0.7, dtype=torch.float64)
+    assert saliency_map(model.top, coarse_map).item() == pytest.approx(0, abs=1e-15)
+    assert class_score_gradient(model, torch.empty(0), coarse_map).item() == pytest.approx(math.sqrt(2))
+    assert label_loss_gradient(model, coarse_map, torch.tensor([1])).item() == pytest.approx(math.sqrt(2) / 2)
+
+
+def test_of_two_classes_the_one_that_is_thought_unlikely_has_the_larger_loss_gradient(make_dcn):
+    """The gradient of -log o_l is (1 - o_l) times the same vector for both classes, up to its sign."""
+    dcn = make_dcn()
+    dcn.top[-1] = nn.Linear(8, 2).double()
+    coarse_map = torch.rand(3, 6, 5, 7, dtype=torch.float64)
+    o = dcn.top(coarse_map).softmax(1).detach()
+    first, second = (label_loss_gradient(dcn, coarse_map, torch.full((3,), label)) for label in (0, 1))
+    assert (first.amax((1, 2)) > 0).all()
+    torch.testing.assert_close(first / (1 - o[:, 0])[:, None, None], second / (1 - o[:, 1])[:, None, None])
+
+
+GRADIENTS = pytest.mark.parametrize(
+    "gradient",
+    [
+        lambda model, coarse_map: class_score_gradient(model, torch.empty(0), coarse_map),
+        # Labels are made where the call is, so in inference mode they are inference tensors.
+        lambda model, coarse_map: label_loss_gradient(model, coarse_map, torch.arange(len(coarse_map)) + 4),
+    ],
+    ids=["class score", "label loss"],
+)
+
+
+@GRADIENTS
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_gradients_of_controls_are_the_same_where_gradients_are_off(paper_dcn, coarse_map, gradient, context):
+    expected = gradient(paper_dcn, coarse_map)
+    with context():
+        norms = gradient(paper_dcn, coarse_map.clone())
+    assert norms.max() > 0
+    assert torch.equal(norms, expected)
+    assert not norms.requires_grad
+
+
+@GRADIENTS
+def test_gradients_of_controls_use_running_statistics_and_leave_them_alone(paper_dcn, coarse_map, gradient):
+    expected = gradient(paper_dcn, coarse_map)
+    paper_dcn.train()
+    before = {name: value.clone() for name, value in paper_dcn.state_dict().items()}
+    assert torch.equal(gradient(paper_dcn, coarse_map), expected)
+    assert all(torch.equal(value, before[name]) for name, value in paper_dcn.state_dict().items())
+    assert all(part.training for part in paper_dcn.modules())
+    assert all(parameter.grad is None for parameter in paper_dcn.parameters())
+
+
+@GRADIENTS
+def test_gradients_of_controls_stay_in_float32_under_autocast(gradient):
+    model = nn.Module()
+    model.top = TopLayers().eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        norms = gradient(model, torch.rand(2, 24, 23, 23).bfloat16())
+    assert norms.dtype == torch.float32
+    assert norms.max() > 0
+
+
+def test_labels_must_be_as_many_as_the_images(paper_dcn, coarse_map):
+    with pytest.raises(ValueError, match="batch_size"):
+        label_loss_gradient(paper_dcn, coarse_map, torch.tensor([1, 2]))
+
+
+# Selection and the other policies
 
 
 @given(

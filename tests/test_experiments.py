@@ -18,7 +18,7 @@ from dcnlib import (
     validation_set,
 )
 from dcnlib.cluttered import SEEDS
-from dcnlib.experiments import EXPERIMENTS, UNRECORDED, promote, test_once
+from dcnlib.experiments import EXPERIMENTS, promote, test_once
 from dcnlib.results import save_record
 from dcnlib.tables import REPORTED, results_table
 
@@ -100,22 +100,6 @@ def test_a_run_is_promoted_only_after_the_test_set_was_looked_at(project, finish
     ]
     assert json.loads(written[0].read_text()) == record
     assert written[1].read_bytes() == (run_dir / "weights.safetensors").read_bytes()
-
-
-@pytest.mark.parametrize("name", UNRECORDED)
-def test_a_run_without_a_record_trains_at_smoke_scale_and_is_promoted_with_its_weights(name, project, digits):
-    experiment = UNRECORDED[name]
-    model, record = run_experiment(name, scale="smoke", device="cpu")
-    assert record["settings"]["clip_norm"] == experiment.settings["clip_norm"]
-    data = ClutteredMNIST(digits, seed=1)
-    settings = TrainingSettings(epochs=1, batch_size=32, device="cpu")
-    fit(model, data, data, settings, name=name, description=experiment.spec.describe(), run_dir=project / "run")
-    test_once(model, project / "run", data)
-    assert [path.name for path in promote(project / "run")] == [f"{name}.json", f"{name}.safetensors"]
-
-
-def test_what_has_a_record_is_no_longer_unrecorded():
-    assert not EXPERIMENTS.keys() & UNRECORDED.keys()
 
 
 def test_weights_of_another_model_are_not_promoted(project, finished_run):

@@ -1,0 +1,150 @@
+"""A modern rival: patches chosen by learned scores, through a top-k that noise makes differentiable.
+
+Cordonnier et al. 2021, "Differentiable Patch Selection for Image Recognition" (arXiv 2104.03059), on the perturbed
+optimisers of Berthet et al. 2020 (arXiv 2002.08676). The coarse, fine and top layers are those of a Dynamic Capacity
+Network: the rivals differ in the choice of patches alone.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dcnlib.attention import check_k
+from dcnlib.checks import check_labels, check_whole
+from dcnlib.dcn import DynamicCapacityNetwork
+from dcnlib.layers import conv_norm
+from dcnlib.patches import extract_patches
+
+
+class ScoreLayers(nn.Sequential):
+    """A score for each cell of the coarse map: (B, D, s1, s2) -> (B, s1, s2). It sees the 5x5 cells around it."""
+
+    def __init__(self, *, in_channels: int = 24, hidden: int = 24) -> None:
+        super().__init__(
+            conv_norm(in_channels, hidden, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, 1, 3, padding=1, bias=False),  # the choice depends on differences of scores alone
+            nn.Flatten(1, 2),
+        )
+
+
+def perturbed_topk(scores: Tensor, k: int, *, sigma: float | Tensor, samples: int) -> Tensor:
+    """The expected choice of the k highest of scores (B, N) under noise: indicators Y (B, k, N), each row sums to 1.
+
+    Y = E[top(s + sigma Z)], Z standard normal, where top has a one-hot row for each of the k highest entries, by rising
+    index. Its derivative is dY/ds = E[top(s + sigma Z) Z^T] / sigma, as in both papers. Both are means over `samples`
+    perturbations, drawn with torch's global generator. Each comes with its mirror image, -Z: the expectations are the
+    same, and what all samples have in common cancels in the derivative instead of adding noise.
+
+    Raises ValueError unless k is 0..N and samples even.
+    """
+    batch, cells = scores.shape
+    check_k(k, cells)
+    check_whole("samples", samples, least=2)
+    if samples % 2:
+        raise ValueError(f"samples come in pairs, so their number must be even, got {samples}")
+    Z = torch.randn(batch, samples // 2, cells, dtype=scores.dtype, device=scores.device)
+    with torch.no_grad():
+        noise = sigma * Z
+        perturbed = torch.cat([scores[:, None] + noise, scores[:, None] - noise], dim=1)  # (B, samples, N)
+        chosen = perturbed.topk(k, dim=2, sorted=False).indices.sort(dim=2).values  # (B, samples, k)
+
+    # Every sample weighs 1 / samples. The weight's derivative by the scores is that of the likelihood of what was drawn
+    # (+-Z / sigma, the term is zero otherwise), which makes autograd's derivative of Y the one above.
+    likelihood = (Z @ (scores - scores.detach())[:, :, None])[:, :, 0] / sigma  # (B, samples / 2)
+    weight = torch.cat([1 + likelihood, 1 - likelihood], dim=1) / samples
+    Y = scores.new_zeros(batch, k, cells)
+    return Y.scatter_add(2, chosen.transpose(1, 2), weight[:, None].expand(-1, k, -1))
+
+
+def unit_range(scores: Tensor) -> Tensor:
+    """The scores of each image (B, N) moved and scaled to 0..1, so that sigma means the same for all of them."""
+    low, high = torch.aminmax(scores, dim=1, keepdim=True)
+    return (scores - low) / (high - low + 1e-5)
+
+
+def learned_scores(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+    """The policy of a `PerturbedTopKNetwork`: what its scorer makes of the coarse map."""
+    return model.get_submodule("scorer")(coarse_map)
+
+
+class PerturbedTopKNetwork(DynamicCapacityNetwork):
+    """A Dynamic Capacity Network that learns where to look by the gradient of a perturbed top-k.
+
+    scorer: coarse map (B, D, s1, s2) -> scores (B, s1, s2). Its gradient goes on to the coarse layers, whose map it
+    reads. sigma: of the noise, where an image's scores span 0..1. samples: perturbations of each image in training.
+    sigma_steps: training steps in which sigma falls linearly to zero, as in the paper, so that the network trains at
+    last on the patches that it will be given; None keeps sigma as it is. The other arguments are those of
+    `DynamicCapacityNetwork`.
+
+    The noise is for `loss` in training mode alone. Everything else takes the k cells of highest score.
+    """
+
+    LEAST_SIGMA = 0.01  # of the initial one: the derivative divides by it
+
+    def __init__(
+        self,
+        *,
+        scorer: nn.Module,
+        sigma: float = 0.05,
+        samples: int = 100,
+        sigma_steps: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(policy=learned_scores, **options)
+        if not sigma > 0:
+            raise ValueError(f"sigma must be positive, got {sigma}")
+        if sigma_steps is not None:
+            check_whole("sigma_steps", sigma_steps)
+        self.scorer = scorer
+        self.sigma, self.samples, self.sigma_steps = sigma, samples, sigma_steps
+        self.step: Tensor  # training steps so far, in the state so that a resumed run goes on from its sigma
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def loss(self, images: Tensor, labels: Tensor, k: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """In training mode as a Dynamic Capacity Network's, but with expectations in the place of each choice.
+
+        With indicators Y_n (N,) for the n-th patch: the patch itself is the mean of all patches of the image under Y_n,
+        the refined map r = c (1 - sum_n Y_n) + sum_n Y_n f_f(patch_n), and the coarse vector that the hint compares
+        with f_f(patch_n) is the mean under Y_n. The hint still moves the coarse layers only.
+        """
+        k = self.k if k is None else k
+        if not self.training or k == 0:
+            return super().loss(images, labels, k)
+        self._check_call(images, k, None)
+        check_labels(labels, len(images))
+        coarse_map = self.coarse(images)  # (B, D, s1, s2)
+        Y = self._indicators(images, coarse_map, k)  # (B, k, N)
+        fine_vectors = self._fine_vectors(self._expected_patches(images, Y, coarse_map), coarse_map)  # (B, k, D)
+        logits = self.top(refine_softly(coarse_map, Y, fine_vectors))
+        cross_entropy = F.cross_entropy(logits, labels)
+        coarse_vectors = Y.detach() @ coarse_map.flatten(2).transpose(1, 2)  # (B, k, D)
+        hint = (coarse_vectors - fine_vectors.detach()).float().square().sum(-1).mean()
+        weight = 1 - self.hint_weight if self.objective == "convex" else 1
+        loss = weight * cross_entropy + self.hint_weight * hint
+        return loss, {"cross_entropy": cross_entropy.detach(), "hint": hint.detach()}
+
+    def _indicators(self, images: Tensor, coarse_map: Tensor, k: int) -> Tensor:
+        scores = self.policy(self, images, coarse_map).flatten(1)
+        scores = unit_range(scores.to(torch.promote_types(scores.dtype, torch.float32)))
+        sigma: float | Tensor = self.sigma
+        if self.sigma_steps is not None:
+            sigma = self.sigma * (1 - self.step / self.sigma_steps).clamp(min=self.LEAST_SIGMA)
+            self.step += 1
+        return perturbed_topk(scores, k, sigma=sigma, samples=self.samples)
+
+    def _expected_patches(self, images: Tensor, Y: Tensor, coarse_map: Tensor) -> Tensor:
+        """(B, C, H, W), (B, k, N) -> (B, k, C, p, p)."""
+        rows, columns = coarse_map.shape[2:]
+        cells = torch.arange(rows * columns, device=images.device).expand(len(images), -1)
+        patches = extract_patches(images, cells, self.geometry, (rows, columns))  # (B, N, C, p, p)
+        return (Y @ patches.flatten(2)).unflatten(2, patches.shape[2:])
+
+
+def refine_softly(coarse_map: Tensor, Y: Tensor, fine_vectors: Tensor) -> Tensor:
+    """r = c (1 - sum_n Y_n) + sum_n Y_n f_n: (B, D, s1, s2), (B, k, N), (B, k, D) -> (B, D, s1, s2)."""
+    c = coarse_map.flatten(2)  # (B, D, N)
+    r = c * (1 - Y.sum(1, keepdim=True)) + fine_vectors.transpose(1, 2) @ Y
+    return r.unflatten(2, coarse_map.shape[2:])
