@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dcnlib import RecurrentAttentionModel, TrainingSettings, evaluate, fit
-from dcnlib.ram import GlimpseSensor, summed_areas, to_pixels
+from dcnlib.ram import GlimpseSensor, discounted, summed_areas, to_pixels
 
 
 def tiny_ram(**options) -> RecurrentAttentionModel:
@@ -97,7 +97,7 @@ def test_samples_are_averaged_as_probabilities(pictures):
     averaged = ram(pictures, policy="sampled", samples=6)
     torch.manual_seed(1)
     rollout = ram.roll_out(pictures, lambda mean: mean + ram.sigma * torch.randn_like(mean), 6)
-    torch.testing.assert_close(averaged.exp(), rollout.logits.softmax(-1).mean(1))
+    torch.testing.assert_close(averaged.exp(), ram.classifier(rollout.states[:, :, -1]).softmax(-1).mean(1))
     torch.testing.assert_close(ram(pictures, samples=2).exp(), ram(pictures).softmax(-1))
 
 
@@ -124,7 +124,7 @@ def test_evaluation_passes_the_policy_on(pictures):
 
 
 def test_reinforce_agrees_with_the_gradient_of_the_exact_expectation():
-    """One chosen location. Crops lie on whole pixels, so the expected reward is a finite sum over them.
+    """One chosen location. Crops lie on whole pixels, so the expected gain is a finite sum over them.
 
     The surrogate is averaged over 400 x 400 locations at the quantiles of the normal distribution.
     """
@@ -133,41 +133,67 @@ def test_reinforce_agrees_with_the_gradient_of_the_exact_expectation():
     image = torch.rand(1, 1, 4, 4, dtype=torch.float64)
     torch.nn.init.normal_(ram.baseline.weight)
     torch.nn.init.zeros_(ram.glimpse_network.where[0].weight)  # what is remembered depends on the crop alone
-    locator = list(ram.location_network.parameters())
+    with torch.no_grad():
+        ram.classifier.weight *= 20  # so that the crops differ in what they tell
+    locator, label = list(ram.location_network.parameters()), torch.tensor([1])
 
     # Clamped and rounded, a location is seen as one of the pixels 0..4 each way.
     cells = torch.cartesian_prod(*[torch.arange(5, dtype=torch.float64)] * 2)  # (25, 2)
-    with torch.no_grad():  # even classes out, so that some looks give the right answer and some don't
-        ram.classifier.bias -= ram.roll_out(image, lambda mean: cells / 4 * 2 - 1, len(cells)).logits[0].mean(0)
     rollout = ram.roll_out(image, lambda mean: cells / 4 * 2 - 1, len(cells))
-    answers = rollout.logits[0].argmax(-1)
-    label = answers.mode().values[None]
-    reward = (answers == label).double().unflatten(0, (5, 5))
-    assert 0.1 < reward.mean() < 0.9
+    gain = ram.classifier(rollout.states[0]).softmax(-1)[..., 1].diff(dim=1).detach().unflatten(0, (5, 5))[..., 0]
+    assert gain.std() > 0.02
     mean = rollout.means[0, 0, 0]
     edges = (torch.arange(6, dtype=torch.float64) - 0.5) / 4 * 2 - 1
     edges[0], edges[-1] = -torch.inf, torch.inf
     down, across = (torch.special.ndtr((edges - m) / ram.sigma).diff() for m in mean)
-    expected = torch.autograd.grad(-(down @ reward @ across), locator)
+    expected = torch.autograd.grad(-(down @ gain @ across), locator)
 
     quantiles = torch.special.ndtri((torch.arange(400, dtype=torch.float64) + 0.5) / 400)
     noise = torch.cartesian_prod(quantiles, quantiles)
     rollout = ram.roll_out(image, lambda mean: mean + ram.sigma * noise, len(noise))
-    loss, _ = ram.objective(rollout, label)
-    gradient = torch.autograd.grad(loss, locator)
+    gradient = torch.autograd.grad(ram.objective(rollout, label)[0], locator)
     for ours, exact in zip(gradient, expected, strict=True):
         torch.testing.assert_close(ours, exact, rtol=0.03, atol=0.03 * exact.abs().max().item())
     assert max(exact.abs().max() for exact in expected) > 1e-3
 
 
-def test_each_part_of_the_loss_moves_weights_of_its_own(pictures):
+def test_gains_are_discounted_as_by_a_slow_loop():
+    gains = torch.randn(2, 3, 5, dtype=torch.float64)
+    for discount in (0.0, 0.3, 1.0):
+        slow = torch.zeros_like(gains)
+        for t in range(5):
+            for s in range(t, 5):
+                slow[..., t] += discount ** (s - t) * gains[..., s]
+        torch.testing.assert_close(discounted(gains, discount), slow)
+    assert discounted(gains[..., :0], 0.5).shape == (2, 3, 0)
+
+
+def test_without_a_discount_the_credit_is_the_reward_at_the_end(pictures):
+    """The gains add up to R_T - R_t, and what was known before a choice moves nothing."""
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    ram = tiny_ram(discount=1.0)
+    torch.nn.init.zeros_(ram.baseline.weight)
+    torch.nn.init.zeros_(ram.baseline.bias)
+    rollout = ram.roll_out(pictures, ram._chooser("sampled"), 3)
+    locator = list(ram.location_network.parameters())
+    ours = torch.autograd.grad(ram.objective(rollout, labels)[0], locator, retain_graph=True)
+
+    right = ram.classifier(rollout.states).softmax(-1)[torch.arange(5), ..., labels].detach()  # (B, M, T)
+    log_p = torch.distributions.Normal(rollout.means, ram.sigma).log_prob(rollout.choices).sum(-1)
+    paper = -(log_p * (right[..., -1:] - right[..., :-1])).sum(-1).mean()
+    for one, other in zip(ours, torch.autograd.grad(paper, locator), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_which_weights_each_part_of_the_loss_moves(pictures):
     ram, labels = tiny_ram(), torch.tensor([0, 1, 2, 0, 1])
     rollout = ram.roll_out(pictures, ram._chooser("sampled"), 3)
+    logits = ram.classifier(rollout.states)
+    target = labels[:, None, None].expand(-1, 3, 3)
+    cross_entropy = torch.nn.functional.cross_entropy(logits.flatten(0, 2), target.flatten())
+    rest = ram.objective(rollout, labels)[0] - cross_entropy
     moved = {}
-    target = labels[:, None].expand(-1, 3)
-    cross_entropy = torch.nn.functional.cross_entropy(rollout.logits.flatten(0, 1), target.flatten())
-    whole, _ = ram.objective(rollout, labels)
-    for name, part in {"cross_entropy": cross_entropy, "rest": whole - cross_entropy}.items():
+    for name, part in {"cross_entropy": cross_entropy, "rest": rest}.items():
         gradients = torch.autograd.grad(part, list(ram.parameters()), retain_graph=True, allow_unused=True)
         names = [name for name, _ in ram.named_parameters()]
         moved[name] = {
@@ -175,30 +201,44 @@ def test_each_part_of_the_loss_moves_weights_of_its_own(pictures):
         }
     assert moved == {
         "cross_entropy": {"glimpse_network", "core", "classifier"},
-        "rest": {"location_network", "baseline"},
+        "rest": {"glimpse_network", "core", "location_network", "baseline"},
     }
 
 
-def test_the_baseline_learns_from_its_error_alone_and_moves_no_location(pictures):
-    ram, labels = tiny_ram(), torch.tensor([0, 1, 2, 0, 1])
+def test_the_baseline_learns_from_its_error_alone_and_takes_what_it_foresees_out_of_reinforce(pictures):
+    ram, labels = tiny_ram(discount=0.0), torch.tensor([0, 1, 2, 0, 1])
     rollout = ram.roll_out(pictures, ram._chooser("sampled"), 3)
     baseline, locator = list(ram.baseline.parameters()), list(ram.location_network.parameters())
     loss, parts = ram.objective(rollout, labels)
     by_loss = torch.autograd.grad(loss, baseline, retain_graph=True)
-    reward = (rollout.logits.argmax(-1) == labels[:, None]).double()
+    right = ram.classifier(rollout.states).softmax(-1)[torch.arange(5), ..., labels].detach()
     value = ram.baseline(rollout.states[:, :, :-1].detach())[..., 0]
-    error = (reward[..., None] - value).square().sum(-1).mean()
+    error = (right.diff(dim=-1) - value).square().sum(-1).mean()
     for ours, alone in zip(by_loss, torch.autograd.grad(error, baseline), strict=True):
         torch.testing.assert_close(ours, alone)
-    assert parts["reward"].item() == pytest.approx(reward.mean().item())
+    assert parts["reward"].item() == pytest.approx(right[..., -1].mean().item())
 
-    # A constant reward that the baseline foresees leaves nothing for REINFORCE.
+    # States that no choice changes gain nothing, as a baseline of zero foresees: nothing is left for REINFORCE.
     torch.nn.init.zeros_(ram.baseline.weight)
-    torch.nn.init.ones_(ram.baseline.bias)
-    answers = rollout.logits.argmax(-1)[:, :1]
-    same = rollout._replace(logits=rollout.logits[:, :1].expand(-1, 3, -1))
-    for gradient in torch.autograd.grad(ram.objective(same, answers[:, 0])[0], locator):
+    torch.nn.init.zeros_(ram.baseline.bias)
+    same = rollout._replace(states=rollout.states[:, :, :1].expand_as(rollout.states))
+    for gradient in torch.autograd.grad(ram.objective(same, labels)[0], locator):
         assert gradient.abs().max() == 0
+
+
+def test_sigma_falls_in_training_only_and_is_kept_with_the_weights(pictures):
+    ram, labels = tiny_ram(sigma=0.5, last_sigma=0.1, sigma_steps=4), torch.tensor([0, 1, 2, 0, 1])
+    sigmas = []
+    for _ in range(6):
+        ram.loss(pictures, labels)
+        sigmas.append(ram.sigma.item())
+    assert sigmas == pytest.approx([0.5, 0.4, 0.3, 0.2, 0.1, 0.1])
+    ram.eval().loss(pictures, labels)
+    assert ram.step == 6
+    other = tiny_ram(sigma=0.5, last_sigma=0.1, sigma_steps=4)
+    other.load_state_dict(ram.state_dict())
+    assert other.sigma.item() == pytest.approx(0.1)
+    assert other.step == 6
 
 
 # Training
