@@ -11,23 +11,25 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from dcnlib.attention import POLICIES
 from dcnlib.benchmark import SMOKE, BenchmarkSettings, run_benchmark
 from dcnlib.checkpoints import load_weights
 from dcnlib.checks import check_values
 from dcnlib.cluttered import load_cluttered
+from dcnlib.controls import ControlSettings, run_controls
 from dcnlib.cost import count_multiplications
 from dcnlib.dcn import DynamicCapacityNetwork, Objective
 from dcnlib.digits import SPLITS
 from dcnlib.evaluation import evaluate
-from dcnlib.experiments import EXPERIMENTS, promote, run_experiment, seeded_model, test_once
+from dcnlib.experiments import EXPERIMENTS, load_run, promote, run_experiment, seeded_model, test_once
 from dcnlib.pretrained import OPTIONS, PRETRAINED, Kind, ModelSpec, load_pretrained
 from dcnlib.results import Record, load_record, save_record
-from dcnlib.tables import benchmark_tables, results_table
+from dcnlib.tables import benchmark_tables, controls_table, results_table
 from dcnlib.training import TrainingSettings, fit, resolve_device
 
+ALL_SPLITS = sorted({split for splits in SPLITS.values() for split in splits})
 DESCRIPTION = "Dynamic Capacity Networks: train, evaluate and take apart the models of the paper on Cluttered MNIST."
 
 
@@ -77,9 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     which.add_argument("--weights", type=Path, help="a weights.safetensors file of a run; say which --model it is")
     _add_model(test)
     _add_data(test)
-    test.add_argument(
-        "--split", default="validation", choices=sorted({s for splits in SPLITS.values() for s in splits})
-    )
+    test.add_argument("--split", default="validation", choices=ALL_SPLITS)
     test.add_argument("--patches", type=int, help="override the number of patches at test time")
     test.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
@@ -108,6 +108,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="a little of everything, in a minute or two; not for figures"
     )
     benchmark.add_argument("--run-dir", type=Path, default=Path("runs") / "benchmark", help="keeps record.json")
+
+    controls = command("controls", _controls, "Compare ways to choose patches, with the shipped DCN and other runs.")
+    controls.add_argument("runs", nargs="*", type=Path, help="folders of finished runs of DCNs to measure too")
+    _add_data(controls)
+    controls.add_argument("--split", default="test", choices=ALL_SPLITS)
+    controls.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    controls.add_argument("--run-dir", type=Path, default=Path("runs") / "controls", help="keeps record.json")
 
     promotion = command("promote", _promote, "Copy a finished run's record to results/ and its weights to the package.")
     promotion.add_argument("run_dir", type=Path)
@@ -246,6 +253,24 @@ def _benchmark(args: argparse.Namespace) -> None:
     save_record(args.run_dir / "record.json", record)
     print(benchmark_tables(record))
     print(f"\nkept in {args.run_dir}")
+
+
+def _controls(args: argparse.Namespace) -> None:
+    models: dict[str, nn.Module] = {"dcn-k8-hints": load_pretrained("dcn-k8-hints")}
+    models |= dict(load_run(run) for run in args.runs)
+    networks = {name: model for name, model in models.items() if isinstance(model, DynamicCapacityNetwork)}
+    if others := models.keys() - networks.keys():
+        raise ValueError(f"runs must be of Dynamic Capacity Networks, {', '.join(sorted(others))} chooses no patches")
+    record = run_controls(
+        networks,
+        load_cluttered(args.split, source=args.source, root=args.data),
+        ControlSettings(device=args.device),
+        report=lambda what: print(f"measuring {what}", file=sys.stderr, flush=True),
+    )
+    save_record(args.run_dir / "record.json", record)
+    for name in networks:
+        print(f"{name}\n\n{controls_table(record, name)}\n")
+    print(f"kept in {args.run_dir}")
 
 
 def _promote(args: argparse.Namespace) -> None:

@@ -45,6 +45,10 @@ EXPERIMENTS: dict[str, Experiment] = {
 }
 
 
+# Records of measurements on trained models.
+MEASUREMENTS = ("benchmark", "controls")
+
+
 def run_experiment(
     name: str, *, scale: Scale, device: str = "auto", **reporting: Any
 ) -> tuple[nn.Module | None, Record]:
@@ -92,24 +96,42 @@ def seeded_model(spec: ModelSpec, settings: TrainingSettings) -> nn.Module:
 
 
 def test_once(model: nn.Module, run_dir: str | Path, test_data: ClutteredMNIST) -> Record:
-    """Evaluate a finished run's model on the test set, and keep the result in the run's record."""
+    """Evaluate a finished run's model on the test set, in all its `ways` of answering if it has several, and keep the
+    results in the run's record."""
     path = Path(run_dir) / "record.json"
     record = json.loads(path.read_text())
     record["data"]["test"] = test_data.describe()
     record["test"] = evaluate(model, test_data).as_record()
+    for way, options in getattr(model, "ways", {}).items():
+        seed_everything(record["settings"]["seed"])
+        record.setdefault("test_ways", {})[way] = evaluate(model, test_data, **options).as_record()
     save_record(path, record)
     return record
 
 
-def promote(run_dir: str | Path) -> list[Path]:
-    """Copy a finished, tested run (or a benchmark's) into the project: its record to `results/`, and the weights of a
-    shipped model to `dcnlib/weights/`. Returns the files written; raises FileNotFoundError or ValueError for an
-    unfinished run."""
+def load_run(run_dir: str | Path) -> tuple[str, nn.Module]:
+    """Name and trained model, in eval mode on the CPU, of a finished run of one of the `ModelSpec` models.
+
+    Raises FileNotFoundError for an unfinished run.
+    """
     path = Path(run_dir) / "record.json"
     if not path.is_file():
         raise FileNotFoundError(f"{run_dir} holds no finished run: no record.json")
     record = json.loads(path.read_text())
-    if "test" not in record and record["name"] != "benchmark":
+    model = ModelSpec(**record["model"]).build()
+    load_weights(Path(run_dir) / "weights.safetensors", model)
+    return record["name"], model.eval()
+
+
+def promote(run_dir: str | Path) -> list[Path]:
+    """Copy a finished, tested run (or one of `MEASUREMENTS`) into the project: its record to `results/`, and the
+    weights of a shipped model to `dcnlib/weights/`. Returns the files written; raises FileNotFoundError or ValueError
+    for an unfinished run."""
+    path = Path(run_dir) / "record.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{run_dir} holds no finished run: no record.json")
+    record = json.loads(path.read_text())
+    if "test" not in record and record["name"] not in MEASUREMENTS:
         raise ValueError(f"{run_dir} was not evaluated on the test set: finish it first")
     root, name = project_root(), record["name"]
     written = [root / "results" / f"{name}.json"]

@@ -58,17 +58,15 @@ class ModelSpec:
             case "fine":
                 return SingleCapacityNetwork(layers=FineLayers(), top=TopLayers(), **options)
             case "dcn":
-                return DynamicCapacityNetwork(coarse=CoarseLayers(), fine=FineLayers(), top=TopLayers(), **options)
+                return DynamicCapacityNetwork(**_three_boxes(), **options)
             case "ram":
                 return RecurrentAttentionModel(**options)
             case "draw":
                 return DrawClassifier(**options)
             case "perturbed-topk":
-                parts = {"coarse": CoarseLayers(), "fine": FineLayers(), "top": TopLayers(), "scorer": ScoreLayers()}
-                return PerturbedTopKNetwork(**parts, **options)
+                return PerturbedTopKNetwork(**_three_boxes(), scorer=ScoreLayers(), **options)
             case "soft-attention":
-                parts = {"coarse": CoarseLayers(), "fine": FineLayers(), "top": TopLayers(), "scorer": ScoreLayers()}
-                return SoftAttentionNetwork(**parts, **options)
+                return SoftAttentionNetwork(**_three_boxes(), scorer=ScoreLayers(), **options)
 
     def describe(self) -> Record:
         """What a record says of the model. A DCN's policy stands in it where it isn't the paper's."""
@@ -79,6 +77,10 @@ class ModelSpec:
 
     def _options(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in OPTIONS[self.kind]}
+
+
+def _three_boxes() -> dict[str, Any]:
+    return {"coarse": CoarseLayers(), "fine": FineLayers(), "top": TopLayers()}
 
 
 PRETRAINED: dict[str, ModelSpec] = {

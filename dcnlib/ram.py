@@ -7,7 +7,7 @@ One class per box of the paper's figure 1. A location is (y, x) in [-1, 1], from
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -143,6 +143,12 @@ class RecurrentAttentionModel(nn.Module):
     for 100x100 pixels, with our own sigma, rollouts and discount.
     """
 
+    # How else than at the mean locations it may answer; random is a control.
+    ways: ClassVar[dict[str, dict[str, Any]]] = {
+        "sampled": {"policy": "sampled"},
+        "averaged": {"policy": "sampled", "samples": 16},
+        "random": {"policy": "random"},
+    }
     sigma: Tensor
     step: Tensor  # training steps so far
 

@@ -1,5 +1,6 @@
 """The tables, made from the records alone: our rows of the paper's Table 1 beside the reported ones, and the clock."""
 
+from dcnlib.controls import REFERENCE
 from dcnlib.cost import count_multiplications
 from dcnlib.experiments import EXPERIMENTS
 from dcnlib.pretrained import PRETRAINED
@@ -55,6 +56,26 @@ def results_table() -> str:
         "generators and were not re-checked.",
     ]
     return "\n".join(lines)
+
+
+def controls_table(record: Record, model: str) -> str:
+    """Error in % by control and number of patches k, and, at the model's own k, where the patches lie and which control
+    answers otherwise than the entropy gradient."""
+    told = record["models"][model]
+    rows = [["patches chosen by", *(f"k = {k}" for k in record["settings"]["ks"]), "touching", "inside", "p"]]
+    for control, outcomes in told["controls"].items():
+        own = next(row for row in outcomes if row["k"] == told["k"])
+        p = max(draw["p_value"] for draw in own["draws"])
+        rows.append(
+            [
+                control,
+                *(f"{100 * row['error']:.2f}" for row in outcomes),
+                f"{100 * own['touching']:.0f} %",
+                f"{100 * own['inside']:.0f} %",
+                "" if control == REFERENCE else "< 0.001" if p < 0.001 else f"{p:.3f}",
+            ]
+        )
+    return _markdown(rows)
 
 
 def benchmark_tables(record: Record) -> str:

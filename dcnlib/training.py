@@ -27,7 +27,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How to train. AdamW under a one-cycle learning rate whose peak is `learning_rate`.
+    """How to train. AdamW under a one-cycle learning rate whose peak is `learning_rate`, reached after the share `warm_up`
+    of all steps.
 
     device: `auto` takes CUDA, then MPS, then the CPU. precision: `auto` is bfloat16 autocast on CUDA and float32
     elsewhere. compile: let torch.compile fuse the training step (needs a C++ compiler on CPUs). clip_norm: the largest
@@ -43,6 +44,7 @@ class TrainingSettings:
     precision: Precision = "auto"
     compile: bool = False
     clip_norm: float | None = None
+    warm_up: float = 0.3
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
@@ -51,6 +53,8 @@ class TrainingSettings:
             raise ValueError(f"learning_rate must be positive, weight_decay and seed not negative, got {self}")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm must be positive, or None for no clipping, got {self.clip_norm}")
+        if not 0 < self.warm_up < 1:
+            raise ValueError(f"warm_up must lie between 0 and 1, got {self.warm_up}")
         if self.device.split(":")[0] not in DEVICES:
             raise ValueError(f"device must be one of {', '.join(DEVICES)} (or cuda:N), got {self.device!r}")
         if self.precision not in get_args(Precision):
@@ -107,7 +111,7 @@ def fit(
     model.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=settings.learning_rate, total_steps=settings.epochs * steps
+        optimizer, max_lr=settings.learning_rate, total_steps=settings.epochs * steps, pct_start=settings.warm_up
     )
     identity = {
         "name": name,
