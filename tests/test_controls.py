@@ -20,7 +20,7 @@ from dcnlib import (
     oracle_scores,
     select_patches,
 )
-from dcnlib.attention import label_loss_gradient
+from dcnlib.attention import label_loss_gradient, shared_pixels
 from dcnlib.controls import ControlSettings, compare, mcnemar_p_value, measure_controls, run_controls
 from dcnlib.looks import with_policy
 from dcnlib.results import save_record
@@ -92,12 +92,14 @@ def test_the_controls_that_know_the_answer_know_that_of_each_image(model, data, 
         assert controls[name][POSITIONS[4]]["draws"][0]["errors"] == errors_by_cells(model, data, score, 4)
 
 
-def test_random_cells_come_from_the_seeds_alone_however_images_are_batched(model, data, controls):
+def test_random_cells_come_from_the_seeds_alone_however_images_are_batched(model, data, controls, outcomes):
     row = controls["random"][POSITIONS[4]]
-    scores = [torch.rand(32, 23, 23, generator=torch.Generator().manual_seed(5 + draw)) for draw in range(2)]
-    expected = [errors_by_cells(model, data, score, 4) for score in scores]
-    assert [draw["errors"] for draw in row["draws"]] == expected
-    assert row["error"] == pytest.approx(sum(expected) / 2 / 32)
+    for draw in range(2):
+        scores = torch.rand(32, 23, 23, generator=torch.Generator().manual_seed(5 + draw))
+        patches = model.geometry.boxes(select_patches(scores, 4), 23)
+        assert torch.equal(outcomes["random"][draw].shared, shared_pixels(patches, data.boxes[:, None]))
+        assert row["draws"][draw]["errors"] == errors_by_cells(model, data, scores, 4)
+    assert row["error"] == pytest.approx(sum(draw["errors"] for draw in row["draws"]) / 2 / 32)
 
 
 def test_the_global_generator_is_left_alone(model, digits):
