@@ -27,7 +27,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How to train. AdamW under a one-cycle learning rate, which peaks at `learning_rate`, after `warm_up` of all steps.
+    """How to train. AdamW under a one-cycle learning rate that peaks at `learning_rate`, after `warm_up` of all steps.
 
     device: `auto` takes CUDA, then MPS, then the CPU. precision: `auto` is bfloat16 autocast on CUDA and float32
     elsewhere. compile: let torch.compile fuse the training step (needs a C++ compiler on CPUs). clip_norm: the largest
