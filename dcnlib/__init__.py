@@ -3,7 +3,9 @@
 from dcnlib.attention import (
     POLICIES,
     attention_pass,
+    class_score_gradient,
     entropy,
+    label_loss_gradient,
     oracle_scores,
     saliency_map,
     select_patches,
@@ -19,9 +21,11 @@ from dcnlib.experiments import EXPERIMENTS, run_experiment, validation_set
 from dcnlib.inference import compile_for_inference
 from dcnlib.layers import CoarseLayers, FineLayers, TopLayers
 from dcnlib.patches import Geometry, covered_size, derive_geometry, extract_patches, receptive_field
+from dcnlib.perturbed_topk import PerturbedTopKNetwork
 from dcnlib.pretrained import PRETRAINED, ModelSpec, load_pretrained
 from dcnlib.ram import RamLook, RecurrentAttentionModel
 from dcnlib.results import ErrorRate, load_record, project_root
+from dcnlib.soft_attention import SoftAttentionNetwork, SoftLook
 from dcnlib.training import TrainingSettings, fit, resolve_device, seed_everything
 
 __all__ = [
@@ -42,12 +46,16 @@ __all__ = [
     "Geometry",
     "ModelSpec",
     "Multiplications",
+    "PerturbedTopKNetwork",
     "RamLook",
     "RecurrentAttentionModel",
     "SingleCapacityNetwork",
+    "SoftAttentionNetwork",
+    "SoftLook",
     "TopLayers",
     "TrainingSettings",
     "attention_pass",
+    "class_score_gradient",
     "compile_for_inference",
     "count_multiplications",
     "covered_size",
@@ -56,6 +64,7 @@ __all__ = [
     "evaluate",
     "extract_patches",
     "fit",
+    "label_loss_gradient",
     "load_cluttered",
     "load_digits",
     "load_pretrained",

@@ -1,7 +1,8 @@
 """Does it matter where a Dynamic Capacity Network looks? Its layers with other choices of patches, on the same images.
 
 Only the choice differs: the coarse map and all weights are those of one model. Two controls know the answer, the
-gradient of the true label's loss and the digit's box; they bound what a better choice could gain.
+gradient of the true label's loss and the digit's box. Neither is a bound: the box knows where the digit lies, not which
+part of it is in doubt.
 """
 
 import math

@@ -16,7 +16,7 @@ ImageShape = tuple[int, int, int]
 Objective = Literal["sum", "convex"]
 
 
-class _CheckedNetwork(nn.Module):
+class CheckedNetwork(nn.Module):
     """Checks images at each call, and that the parts fit each other once for each shape of image."""
 
     def __init__(self, image_shape: ImageShape | None) -> None:
@@ -39,7 +39,7 @@ class _CheckedNetwork(nn.Module):
         raise NotImplementedError
 
 
-class SingleCapacityNetwork(_CheckedNetwork):
+class SingleCapacityNetwork(CheckedNetwork):
     """One kind of layers on the whole image: the coarse model top(coarse), or the fine model top(fine).
 
     images (B, C, H, W) floating point in [0, 1] -> logits (B, L).
@@ -68,8 +68,8 @@ class SingleCapacityNetwork(_CheckedNetwork):
         """Send one black image through the two, in eval mode, and see that they fit."""
         with evaluation_mode(self):
             black = next(self.parameters(), torch.zeros(())).new_zeros(1, *image_shape)
-            feature_map = _try("layers", self.layers, black)
-            _check_logits(_try("top layers", self.top, feature_map))
+            feature_map = try_module("layers", self.layers, black)
+            check_logits(try_module("top layers", self.top, feature_map))
         return feature_map[0, 0].numel()
 
 
@@ -97,7 +97,7 @@ class _Look(NamedTuple):
     logits: Tensor
 
 
-class DynamicCapacityNetwork(_CheckedNetwork):
+class DynamicCapacityNetwork(CheckedNetwork):
     """Cheap coarse layers everywhere, expensive fine layers on the k patches that would change the prediction most.
 
     coarse: (B, C, H, W) -> (B, D, s1, s2). fine: patches (N, C, p, p) -> (N, D) or (N, D, 1, 1).
@@ -166,11 +166,18 @@ class DynamicCapacityNetwork(_CheckedNetwork):
         self._check_call(images, k, None)
         check_labels(labels, len(images))
         look = self._look(images, k, None)
-        cross_entropy = F.cross_entropy(look.logits, labels)
         if look.cells.shape[1] == 0:
+            cross_entropy = F.cross_entropy(look.logits, labels)
             return cross_entropy, {"cross_entropy": cross_entropy.detach()}
         coarse_vectors = gather_cells(look.coarse_map, look.cells)
-        hint = (coarse_vectors - look.fine_vectors.detach()).float().square().sum(-1).mean()
+        return self._objective(look.logits, labels, coarse_vectors, look.fine_vectors)
+
+    def _objective(
+        self, logits: Tensor, labels: Tensor, coarse_vectors: Tensor, fine_vectors: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and its parts from class scores (B, L) and the vectors (B, k, D) of the chosen patches."""
+        cross_entropy = F.cross_entropy(logits, labels)
+        hint = (coarse_vectors - fine_vectors.detach()).float().square().sum(-1).mean()
         weight = 1 - self.hint_weight if self.objective == "convex" else 1
         loss = weight * cross_entropy + self.hint_weight * hint
         return loss, {"cross_entropy": cross_entropy.detach(), "hint": hint.detach()}
@@ -231,7 +238,7 @@ class DynamicCapacityNetwork(_CheckedNetwork):
             raise ValueError(f"patches of {size}x{size} pixels are larger than the image of {height}x{width}")
         like = next(self.parameters(), torch.zeros(()))
         with evaluation_mode(self):
-            coarse_map = _try("coarse layers", self.coarse, like.new_zeros(1, *image_shape))
+            coarse_map = try_module("coarse layers", self.coarse, like.new_zeros(1, *image_shape))
             if coarse_map.ndim != 4:
                 raise ValueError(f"the coarse layers must make a map (B, D, s1, s2), got {tuple(coarse_map.shape)}")
             _, depth, *map_shape = coarse_map.shape
@@ -242,7 +249,7 @@ class DynamicCapacityNetwork(_CheckedNetwork):
                         f"{self.geometry} doesn't fit: the coarse layers make {cells} cells of {pixels} pixels, and "
                         f"the last cell's patch would begin at pixel {last}, outside the image"
                     )
-            vectors = _try("fine layers", self.fine, like.new_zeros(1, channels, size, size))
+            vectors = try_module("fine layers", self.fine, like.new_zeros(1, channels, size, size))
             if vectors.ndim < 2 or vectors.shape[0] != 1 or vectors[0].numel() != vectors.shape[1]:
                 raise ValueError(
                     f"the fine layers must map a {size}x{size} patch to one vector, (N, D) or (N, D, 1, 1), "
@@ -252,16 +259,18 @@ class DynamicCapacityNetwork(_CheckedNetwork):
                 raise ValueError(
                     f"fine vectors have {vectors.shape[1]} channels, coarse vectors {depth}: make them equal"
                 )
-            _check_logits(_try("top layers", self.top, coarse_map))
+            check_logits(try_module("top layers", self.top, coarse_map))
         return map_shape[0] * map_shape[1]
 
 
-def _check_logits(logits: Tensor) -> None:
+def check_logits(logits: Tensor) -> None:
+    """Raise ValueError unless these are class scores, (B, L) or (B, P, L)."""
     if logits.ndim not in (2, 3):
         raise ValueError(f"the top layers must make class scores (B, L) or (B, P, L), got {tuple(logits.shape)}")
 
 
-def _try(what: str, module: nn.Module, probe: Tensor) -> Tensor:
+def try_module(what: str, module: nn.Module, probe: Tensor) -> Tensor:
+    """What a part of a network makes of a tensor. Raises ValueError, naming the part, if it doesn't take it."""
     try:
         output = module(probe)
     except (RuntimeError, ValueError, IndexError) as error:

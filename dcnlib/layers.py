@@ -70,3 +70,18 @@ class TopLayers(nn.Sequential):
             GlobalMaxPool(),
             nn.Linear(hidden, classes),
         )
+
+
+class ScoreLayers(nn.Sequential):
+    """Of the rivals that learn where to look: a score for each cell of the coarse map, (B, D, s1, s2) -> (B, s1, s2).
+
+    It sees the 5x5 cells around it.
+    """
+
+    def __init__(self, *, in_channels: int = 24, hidden: int = 24) -> None:
+        super().__init__(
+            conv_norm(in_channels, hidden, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, 1, 3, padding=1, bias=False),  # the choice depends on differences of scores alone
+            nn.Flatten(1, 2),
+        )

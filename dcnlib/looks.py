@@ -67,6 +67,7 @@ def look_at_cells(dcn: DynamicCapacityNetwork, image: Tensor, cells: Tensor) -> 
 def with_policy(dcn: DynamicCapacityNetwork, policy: str | Policy) -> DynamicCapacityNetwork:
     """The same network, sharing its layers, with another policy."""
     looker = copy.copy(dcn)
+    looker._modules = {name: module for name, module in dcn._modules.items() if name != "policy"}
     looker.policy = resolve_policy(policy)
     return looker
 

@@ -9,25 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dcnlib.attention import check_k
 from dcnlib.checks import check_labels, check_whole
 from dcnlib.dcn import DynamicCapacityNetwork
-from dcnlib.layers import conv_norm
 from dcnlib.patches import extract_patches
-
-
-class ScoreLayers(nn.Sequential):
-    """A score for each cell of the coarse map: (B, D, s1, s2) -> (B, s1, s2). It sees the 5x5 cells around it."""
-
-    def __init__(self, *, in_channels: int = 24, hidden: int = 24) -> None:
-        super().__init__(
-            conv_norm(in_channels, hidden, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(hidden, 1, 3, padding=1, bias=False),  # the choice depends on differences of scores alone
-            nn.Flatten(1, 2),
-        )
 
 
 def perturbed_topk(scores: Tensor, k: int, *, sigma: float | Tensor, samples: int) -> Tensor:
@@ -119,12 +105,8 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
         Y = self._indicators(images, coarse_map, k)  # (B, k, N)
         fine_vectors = self._fine_vectors(self._expected_patches(images, Y, coarse_map), coarse_map)  # (B, k, D)
         logits = self.top(refine_softly(coarse_map, Y, fine_vectors))
-        cross_entropy = F.cross_entropy(logits, labels)
         coarse_vectors = Y.detach() @ coarse_map.flatten(2).transpose(1, 2)  # (B, k, D)
-        hint = (coarse_vectors - fine_vectors.detach()).float().square().sum(-1).mean()
-        weight = 1 - self.hint_weight if self.objective == "convex" else 1
-        loss = weight * cross_entropy + self.hint_weight * hint
-        return loss, {"cross_entropy": cross_entropy.detach(), "hint": hint.detach()}
+        return self._objective(logits, labels, coarse_vectors, fine_vectors)
 
     def _indicators(self, images: Tensor, coarse_map: Tensor, k: int) -> Tensor:
         scores = self.policy(self, images, coarse_map).flatten(1)

@@ -8,8 +8,8 @@ from torch import nn
 from dcnlib.checkpoints import load_weights
 from dcnlib.dcn import DynamicCapacityNetwork, Objective, SingleCapacityNetwork
 from dcnlib.draw import DrawClassifier
-from dcnlib.layers import CoarseLayers, FineLayers, TopLayers
-from dcnlib.perturbed_topk import PerturbedTopKNetwork, ScoreLayers
+from dcnlib.layers import CoarseLayers, FineLayers, ScoreLayers, TopLayers
+from dcnlib.perturbed_topk import PerturbedTopKNetwork
 from dcnlib.ram import RecurrentAttentionModel
 from dcnlib.results import PACKAGE, Record
 from dcnlib.soft_attention import SoftAttentionNetwork

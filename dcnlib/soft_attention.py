@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from dcnlib.attention import evaluation_mode
 from dcnlib.checks import check_labels, check_values
-from dcnlib.dcn import ImageShape, _check_logits, _CheckedNetwork, _try
+from dcnlib.dcn import CheckedNetwork, ImageShape, check_logits, try_module
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class SoftLook:
     logits: Tensor  # (B, L), before the softmax
 
 
-class SoftAttentionNetwork(_CheckedNetwork):
+class SoftAttentionNetwork(CheckedNetwork):
     """The fine model, top(fine), with its map weighed cell by cell by a softmax over learned scores.
 
     coarse: images (B, C, H, W) -> (B, D, s1, s2). scorer: coarse map -> scores (B, s1, s2), such as `ScoreLayers`.
@@ -79,14 +79,14 @@ class SoftAttentionNetwork(_CheckedNetwork):
         """Send one black image through the four, in eval mode, and see that they fit."""
         with evaluation_mode(self):
             black = next(self.parameters(), torch.zeros(())).new_zeros(1, *image_shape)
-            coarse_map = _try("coarse layers", self.coarse, black)
-            scores = _try("scorer", self.scorer, coarse_map)
-            fine_map = _try("fine layers", self.fine, black)
+            coarse_map = try_module("coarse layers", self.coarse, black)
+            scores = try_module("scorer", self.scorer, coarse_map)
+            fine_map = try_module("fine layers", self.fine, black)
             rows, columns = fine_map.shape[2:]
             if scores.ndim != 3 or scores.shape[1] < rows or scores.shape[2] < columns:
                 raise ValueError(
                     f"the scorer must score at least the {rows}x{columns} cells of the fine map, (B, s1, s2), "
                     f"got {tuple(scores.shape)}"
                 )
-            _check_logits(_try("top layers", self.top, fine_map))
+            check_logits(try_module("top layers", self.top, fine_map))
         return rows * columns

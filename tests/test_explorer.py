@@ -150,6 +150,19 @@ def test_another_policy_leaves_the_model_its_own(make_dcn):
     assert looker.fine is dcn.fine
 
 
+def test_a_policy_that_is_a_module_can_be_replaced_and_put_in(make_dcn):
+    class Brightest(torch.nn.Module):
+        def forward(self, model, images, coarse_map):
+            return coarse_map.sum(1)
+
+    learned, plain = Brightest(), make_dcn()
+    own = make_dcn(policy=learned)
+    assert with_policy(own, "center").policy is POLICIES["center"]
+    assert own.policy is learned
+    assert with_policy(plain, learned).policy is learned
+    assert plain.policy is POLICIES["entropy-gradient"]
+
+
 def test_changes_are_found_and_sorted_into_groups(dcns, data):
     changes = find_changes(dcns[MODEL], data, k=4, batch_size=70)
     images, labels = data[np.arange(len(data))]

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from dcnlib import DynamicCapacityNetwork, Geometry, TrainingSettings, fit, select_patches
-from dcnlib.layers import GlobalMaxPool
+from dcnlib.layers import GlobalMaxPool, ScoreLayers
 from dcnlib.passes import replace_cells
-from dcnlib.perturbed_topk import PerturbedTopKNetwork, ScoreLayers, learned_scores, perturbed_topk, refine_softly
+from dcnlib.perturbed_topk import PerturbedTopKNetwork, learned_scores, perturbed_topk, refine_softly
 
 ALL_CELLS = 35  # of the small network: 5 rows of 7
 

@@ -6,9 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dcnlib import CoarseLayers, FineLayers, SingleCapacityNetwork, TopLayers, TrainingSettings, fit
-from dcnlib.layers import GlobalMaxPool, conv_norm
+from dcnlib.layers import GlobalMaxPool, ScoreLayers, conv_norm
 from dcnlib.patches import receptive_field
-from dcnlib.perturbed_topk import ScoreLayers
 from dcnlib.soft_attention import SoftAttentionNetwork
 
 
