@@ -9,15 +9,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dcnlib import ModelSpec, load_cluttered, load_weights
+from dcnlib import ClutteredMNIST, ModelSpec, load_cluttered, load_weights
 from dcnlib.__main__ import main
+from dcnlib.tables import controls_table
 
 TINY = ["train", "--source", "embedded", "--epochs", "1", "--batch-size", "500", "--device", "cpu", "--model", "coarse"]
 
 
 def test_help_names_every_command():
     done = subprocess.run([sys.executable, "-m", "dcnlib", "--help"], capture_output=True, text=True, check=True)
-    for command in ("train", "evaluate", "count", "experiment", "promote", "record", "table"):
+    for command in (
+        "train",
+        "evaluate",
+        "predict",
+        "count",
+        "experiment",
+        "benchmark",
+        "controls",
+        "promote",
+        "record",
+        "table",
+    ):
         assert command in done.stdout
 
 
@@ -53,6 +65,9 @@ def test_mistyped_options_fail(arguments, capsys):
         (["train", "--source", "embedded", "--test"], "'test'"),
         (["evaluate", "--weights", "/nowhere.safetensors"], "no weights"),
         (["evaluate", "--pretrained", "coarse", "--split", "test", "--source", "embedded"], "'test'"),
+        (["train", "--model", "ram", "--discount", "2"], "discount must be 0..1"),
+        (["train", "--warm-up", "1"], "warm_up must lie between 0 and 1"),
+        (["controls", "/nowhere"], "no finished run"),
         (["promote", "/nowhere"], "no finished run"),
         (["predict", "/nowhere.png"], "no image"),
         (["record", "dcn-k9"], "no record 'dcn-k9'"),
@@ -85,7 +100,7 @@ def test_train_then_evaluate(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("kind", ["ram", "draw"])
-def test_rivals_train_with_options_of_their_own(kind, tmp_path):
+def test_recurrent_rivals_train_with_options_of_their_own(kind, tmp_path):
     arguments = [*TINY[:-1], kind, "--glimpses", "2", "--hidden", "16", "--clip-norm", "1", "--run-dir", str(tmp_path)]
     assert main(arguments) == 0
     record = json.loads((tmp_path / "record.json").read_text())
@@ -94,6 +109,36 @@ def test_rivals_train_with_options_of_their_own(kind, tmp_path):
     assert record["model"] == spec.describe()
     assert not {"k", "hint_weight", "objective"} & record["model"].keys()
     load_weights(tmp_path / "weights.safetensors", spec.build())
+
+
+@pytest.fixture
+def few_images(monkeypatch, digits):
+    """Whatever set is asked for, a few images of it."""
+    monkeypatch.setattr(
+        "dcnlib.__main__.load_cluttered", lambda split, seed=0, **_: ClutteredMNIST(digits, seed=seed, fresh=False)
+    )
+
+
+def test_controls_measure_the_shipped_dcn_and_other_runs(few_images, tmp_path, capsys):
+    train = ["train", "--epochs", "1", "--batch-size", "32", "--device", "cpu", "--policy", "coarse-norm"]
+    assert main([*train, "--name", "norm", "--run-dir", str(tmp_path / "norm")]) == 0
+    assert json.loads((tmp_path / "norm" / "record.json").read_text())["model"]["policy"] == "coarse-norm"
+    capsys.readouterr()
+    assert main(["controls", str(tmp_path / "norm"), "--device", "cpu", "--run-dir", str(tmp_path / "controls")]) == 0
+    record = json.loads((tmp_path / "controls" / "record.json").read_text())
+    assert {name: told["policy"] for name, told in record["models"].items()} == {
+        "dcn-k8-hints": "entropy-gradient",
+        "norm": "coarse-norm",
+    }
+    told = capsys.readouterr().out
+    for name in record["models"]:
+        assert controls_table(record, name) in told
+
+
+def test_controls_refuse_a_model_that_chooses_no_patches(few_images, tmp_path, capsys):
+    assert main([*TINY, "--batch-size", "32", "--run-dir", str(tmp_path)]) == 0
+    assert main(["controls", str(tmp_path), "--run-dir", str(tmp_path / "controls")]) == 2
+    assert "coarse chooses no patches" in capsys.readouterr().err
 
 
 def test_train_says_before_training_that_the_test_set_is_missing(tmp_path, capsys):

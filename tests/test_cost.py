@@ -73,6 +73,18 @@ def test_policies_that_ask_no_gradient_pay_for_none(policy):
     assert (cost.top, cost.saliency, cost.second_pass) == (TOP - 960, 0, 8 * 4 * 24 * 96 + 960)
 
 
+def test_learned_scores_cost_their_layers_and_soft_attention_pays_for_everything():
+    scorer = 23 * 23 * 9 * (24 * 24 + 24)
+    coarse, fine = (count_multiplications(ModelSpec(kind).build()) for kind in ("coarse", "fine"))
+    perturbed = count_multiplications(ModelSpec("perturbed-topk").build())
+    plain = count_multiplications(ModelSpec("dcn", policy="coarse-norm").build())
+    assert perturbed.saliency == scorer
+    assert perturbed.total == plain.total + scorer
+    soft = count_multiplications(ModelSpec("soft-attention").build())
+    assert soft.saliency == scorer
+    assert soft.total == coarse.layers + fine.total + scorer
+
+
 def test_counting_leaves_modes_and_statistics_alone():
     model = ModelSpec("dcn").build().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}

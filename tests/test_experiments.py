@@ -10,6 +10,7 @@ from dcnlib import (
     ErrorRate,
     ModelSpec,
     TrainingSettings,
+    evaluate,
     experiments,
     fit,
     load_cluttered,
@@ -18,7 +19,7 @@ from dcnlib import (
     validation_set,
 )
 from dcnlib.cluttered import SEEDS
-from dcnlib.experiments import EXPERIMENTS, promote, test_once
+from dcnlib.experiments import EXPERIMENTS, load_run, promote, test_once
 from dcnlib.results import save_record
 from dcnlib.tables import REPORTED, results_table
 
@@ -100,6 +101,26 @@ def test_a_run_is_promoted_only_after_the_test_set_was_looked_at(project, finish
     ]
     assert json.loads(written[0].read_text()) == record
     assert written[1].read_bytes() == (run_dir / "weights.safetensors").read_bytes()
+
+
+def test_ram_is_tested_in_all_its_ways_and_loaded_from_its_run(tmp_path, digits):
+    data, run_dir = ClutteredMNIST(digits, seed=1), tmp_path / "ram"
+    spec = ModelSpec("ram", glimpses=2, hidden=16)
+    settings = TrainingSettings(epochs=1, batch_size=32, device="cpu")
+    fit(spec.build(), data, data, settings, name="ram", description=spec.describe(), run_dir=run_dir)
+    name, model = load_run(run_dir)
+    assert (name, model.training) == ("ram", False)
+    record = test_once(model, run_dir, data)
+    assert record["test"] == evaluate(model, data).as_record()
+    assert set(record["test_ways"]) == {"sampled", "averaged", "random"}
+    torch.manual_seed(settings.seed)
+    assert record["test_ways"]["random"] == evaluate(model, data, policy="random").as_record()
+    assert test_once(model, run_dir, data) == record
+
+
+def test_a_run_is_loaded_only_when_it_is_finished(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no finished run"):
+        load_run(tmp_path)
 
 
 def test_weights_of_another_model_are_not_promoted(project, finished_run):
