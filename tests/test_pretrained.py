@@ -6,13 +6,26 @@ from dcnlib import (
     PRETRAINED,
     ClutteredMNIST,
     ClutterRules,
+    DrawClassifier,
     DynamicCapacityNetwork,
     ErrorRate,
+    PerturbedTopKNetwork,
+    RecurrentAttentionModel,
     SingleCapacityNetwork,
+    SoftAttentionNetwork,
     evaluate,
     load_pretrained,
     load_record,
 )
+from dcnlib.pretrained import OPTIONS
+
+CLASSES = {
+    "dcn": DynamicCapacityNetwork,
+    "ram": RecurrentAttentionModel,
+    "draw": DrawClassifier,
+    "perturbed-topk": PerturbedTopKNetwork,
+    "soft-attention": SoftAttentionNetwork,
+}
 
 
 @pytest.mark.parametrize("name", PRETRAINED)
@@ -34,13 +47,13 @@ def test_a_pretrained_model_is_built_as_its_record_says_and_comes_in_eval_mode(n
     assert not any(part.training for part in model.modules())
     assert record["model"] == PRETRAINED[name].describe()
     assert record["parameters"] == sum(parameter.numel() for parameter in model.parameters())
-    if record["model"]["kind"] == "dcn":
-        assert isinstance(model, DynamicCapacityNetwork)
-        assert (model.k, model.hint_weight) == (record["model"]["k"], record["model"]["hint_weight"])
-    else:
-        assert isinstance(model, SingleCapacityNetwork)
+    kind = record["model"]["kind"]
+    assert type(model) is CLASSES.get(kind, SingleCapacityNetwork)
+    for option in OPTIONS[kind]:
+        if option in ("k", "hint_weight", "sigma_steps", "discount"):
+            assert getattr(model, option) == record["model"][option]
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"coarse, fine, dcn-k8-hints, dcn-k8-no-hints, got 'dcn'"):
+    with pytest.raises(ValueError, match=f"{', '.join(PRETRAINED)}, got 'dcn'"):
         load_pretrained("dcn")
