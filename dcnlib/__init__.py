@@ -18,8 +18,16 @@ from dcnlib.digits import Digits, load_digits
 from dcnlib.draw import DrawClassifier, DrawLook
 from dcnlib.evaluation import Evaluation, evaluate
 from dcnlib.experiments import EXPERIMENTS, run_experiment, validation_set
+from dcnlib.house_numbers import HouseNumbers, load_house_numbers
 from dcnlib.inference import compile_for_inference
 from dcnlib.layers import CoarseLayers, FineLayers, TopLayers
+from dcnlib.number_images import (
+    TEST_DISTURBANCE,
+    TRAINING_DISTURBANCE,
+    Disturbance,
+    HouseNumberImages,
+    load_house_number_images,
+)
 from dcnlib.patches import Geometry, covered_size, derive_geometry, extract_patches, receptive_field
 from dcnlib.perturbed_topk import PerturbedTopKNetwork
 from dcnlib.pretrained import PRETRAINED, ModelSpec, load_pretrained
@@ -32,11 +40,14 @@ __all__ = [
     "EXPERIMENTS",
     "POLICIES",
     "PRETRAINED",
+    "TEST_DISTURBANCE",
+    "TRAINING_DISTURBANCE",
     "Attention",
     "ClutterRules",
     "ClutteredMNIST",
     "CoarseLayers",
     "Digits",
+    "Disturbance",
     "DrawClassifier",
     "DrawLook",
     "DynamicCapacityNetwork",
@@ -44,6 +55,8 @@ __all__ = [
     "Evaluation",
     "FineLayers",
     "Geometry",
+    "HouseNumberImages",
+    "HouseNumbers",
     "ModelSpec",
     "Multiplications",
     "PerturbedTopKNetwork",
@@ -67,6 +80,8 @@ __all__ = [
     "label_loss_gradient",
     "load_cluttered",
     "load_digits",
+    "load_house_number_images",
+    "load_house_numbers",
     "load_pretrained",
     "load_record",
     "load_weights",
