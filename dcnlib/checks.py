@@ -47,12 +47,12 @@ def check_values(images: Tensor) -> None:
         raise ValueError(f"image values must be in [0, 1], got {low:g}..{high:g}")
 
 
-def check_labels(labels: Tensor, batch: int) -> None:
-    """Raise TypeError or ValueError unless labels are int64 of shape (B,)."""
+def check_labels(labels: Tensor, shape: Sequence[int]) -> None:
+    """Raise TypeError or ValueError unless labels are int64 of a shape: (B,), or (B, P) for sequences."""
     if labels.dtype != torch.int64:
         raise TypeError(f"labels must be int64, got {labels.dtype}")
-    if labels.shape != (batch,):
-        raise ValueError(f"{batch} images need labels of shape ({batch},), got {tuple(labels.shape)}")
+    if labels.shape != tuple(shape):
+        raise ValueError(f"{shape[0]} images need labels of shape {tuple(shape)}, got {tuple(labels.shape)}")
 
 
 def check_whole(name: str, value: int, *, least: int = 1) -> None:
