@@ -28,11 +28,13 @@ from dcnlib.number_images import (
     HouseNumberImages,
     load_house_number_images,
 )
+from dcnlib.number_layers import CoarseNumberLayers, FineNumberLayers, NumberTopLayers, number_pyramid
 from dcnlib.patches import Geometry, covered_size, derive_geometry, extract_patches, receptive_field
 from dcnlib.perturbed_topk import PerturbedTopKNetwork
 from dcnlib.pretrained import PRETRAINED, ModelSpec, load_pretrained
 from dcnlib.ram import RamLook, RecurrentAttentionModel
 from dcnlib.results import ErrorRate, load_record, project_root
+from dcnlib.scales import MultiScaleNetwork, Pyramid
 from dcnlib.soft_attention import SoftAttentionNetwork, SoftLook
 from dcnlib.training import TrainingSettings, fit, resolve_device, seed_everything
 
@@ -46,6 +48,7 @@ __all__ = [
     "ClutterRules",
     "ClutteredMNIST",
     "CoarseLayers",
+    "CoarseNumberLayers",
     "Digits",
     "Disturbance",
     "DrawClassifier",
@@ -54,12 +57,16 @@ __all__ = [
     "ErrorRate",
     "Evaluation",
     "FineLayers",
+    "FineNumberLayers",
     "Geometry",
     "HouseNumberImages",
     "HouseNumbers",
     "ModelSpec",
+    "MultiScaleNetwork",
     "Multiplications",
+    "NumberTopLayers",
     "PerturbedTopKNetwork",
+    "Pyramid",
     "RamLook",
     "RecurrentAttentionModel",
     "SingleCapacityNetwork",
@@ -85,6 +92,7 @@ __all__ = [
     "load_pretrained",
     "load_record",
     "load_weights",
+    "number_pyramid",
     "oracle_scores",
     "project_root",
     "receptive_field",
