@@ -45,6 +45,7 @@ class Disturbance:
 
 NO_DISTURBANCE = Disturbance()
 TRAINING_DISTURBANCE = Disturbance(shift=0.15, scale=1.3, aspect=1.2, contrast=1.6)
+COMPOSED = 0.5  # the share of composed numbers in training
 # Under this, weights should err no more often than on undisturbed images.
 TEST_DISTURBANCE = Disturbance(shift=0.1, scale=1.2)
 
@@ -212,7 +213,7 @@ def load_house_number_images(
     if disturbance is None:
         disturbance = TRAINING_DISTURBANCE if train else NO_DISTURBANCE
     if composed is None:
-        composed = 0.5 if train else 0.0
+        composed = COMPOSED if train else 0.0
     numbers = load_house_numbers(split, source=source, root=root)
     return HouseNumberImages(numbers, disturbance=disturbance, composed=composed, seed=seed, fresh=train)
 

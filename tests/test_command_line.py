@@ -49,7 +49,7 @@ def test_mistyped_options_fail(arguments, capsys):
         (["train", "--k", "-1"], "k, the number of patches"),
         (["train", "--model", "ram", "--rollouts", "0"], "rollouts must be at least 1"),
         (["train", "--clip-norm", "0"], "clip_norm must be positive"),
-        (["train", "--data", "/nowhere"], "no MNIST"),
+        (["train", "--root", "/nowhere"], "no MNIST"),
         (["train", "--source", "embedded", "--test"], "'test'"),
         (["evaluate", "--weights", "/nowhere.safetensors"], "no weights"),
         (["evaluate", "--pretrained", "coarse", "--split", "test", "--source", "embedded"], "'test'"),
@@ -97,7 +97,7 @@ def test_rivals_train_with_options_of_their_own(kind, tmp_path):
 
 
 def test_train_says_before_training_that_the_test_set_is_missing(tmp_path, capsys):
-    assert main(["train", "--data", str(tmp_path), "--test", "--run-dir", str(tmp_path / "run")]) == 2
+    assert main(["train", "--root", str(tmp_path), "--test", "--run-dir", str(tmp_path / "run")]) == 2
     assert "no MNIST" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
