@@ -90,14 +90,14 @@ def test_pixels_of_one_scale_reach_no_cell_and_no_patch_of_another(pyramid, chan
     canvas = torch.zeros(1, 1, *pyramid.canvas_shape)
     pyramid.frames[changed].cut(canvas)[:] = 1
     rows, columns = pyramid.map_shape
-    for looks_at, must_see in ((pyramid.field, True), (pyramid.patch, True)):
+    for looks_at in (pyramid.field, pyramid.patch):
         touched = torch.zeros(rows, columns, dtype=torch.bool)
         boxes = looks_at.boxes(torch.arange(rows * columns), columns).clamp(min=0)
         for cell, (top, left, bottom, right) in enumerate(boxes.tolist()):
             touched[cell // columns, cell % columns] = bool(canvas[..., top:bottom, left:right].any())
         others = inside(pyramid) & ~inside(pyramid, changed)
         assert not touched[others].any()
-        assert touched[inside(pyramid, changed)].all() == must_see
+        assert touched[inside(pyramid, changed)].all()
 
 
 @pytest.mark.parametrize("changed", range(SCALES))
@@ -120,9 +120,8 @@ def test_cells_between_the_scales_have_no_saliency_and_are_not_chosen():
     look = network.attend(torch.rand(3, 1, 16, 24))
     assert (look.saliency[:, ~inside(pyramid)] == 0).all()
     assert (look.saliency[:, inside(pyramid)] > 0).all()
-    scales, _ = pyramid.locate(network.attend(torch.rand(3, 1, 16, 24), k=int(inside(pyramid).sum())).cells)
-    assert sorted(scales[0].tolist()) == sorted(pyramid.locate(inside(pyramid).flatten().nonzero()[:, 0])[0].tolist())
-    assert (scales >= 0).all()
+    everywhere = network.attend(torch.rand(3, 1, 16, 24), k=int(inside(pyramid).sum())).cells
+    assert (pyramid.locate(everywhere)[0] >= 0).all()
 
 
 @pytest.mark.parametrize("pyramid", [small_pyramid(), number_pyramid(2), number_pyramid(3)])
