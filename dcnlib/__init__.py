@@ -18,13 +18,23 @@ from dcnlib.digits import Digits, load_digits
 from dcnlib.draw import DrawClassifier, DrawLook
 from dcnlib.evaluation import Evaluation, evaluate
 from dcnlib.experiments import EXPERIMENTS, run_experiment, validation_set
+from dcnlib.house_numbers import HouseNumbers, load_house_numbers
 from dcnlib.inference import compile_for_inference
 from dcnlib.layers import CoarseLayers, FineLayers, TopLayers
+from dcnlib.number_images import (
+    TEST_DISTURBANCE,
+    TRAINING_DISTURBANCE,
+    Disturbance,
+    HouseNumberImages,
+    load_house_number_images,
+)
+from dcnlib.number_layers import CoarseNumberLayers, FineNumberLayers, NumberTopLayers, number_pyramid
 from dcnlib.patches import Geometry, covered_size, derive_geometry, extract_patches, receptive_field
 from dcnlib.perturbed_topk import PerturbedTopKNetwork
 from dcnlib.pretrained import PRETRAINED, ModelSpec, load_pretrained
 from dcnlib.ram import RamLook, RecurrentAttentionModel
 from dcnlib.results import ErrorRate, load_record, project_root
+from dcnlib.scales import MultiScaleNetwork, Pyramid
 from dcnlib.soft_attention import SoftAttentionNetwork, SoftLook
 from dcnlib.training import TrainingSettings, fit, resolve_device, seed_everything
 
@@ -32,21 +42,31 @@ __all__ = [
     "EXPERIMENTS",
     "POLICIES",
     "PRETRAINED",
+    "TEST_DISTURBANCE",
+    "TRAINING_DISTURBANCE",
     "Attention",
     "ClutterRules",
     "ClutteredMNIST",
     "CoarseLayers",
+    "CoarseNumberLayers",
     "Digits",
+    "Disturbance",
     "DrawClassifier",
     "DrawLook",
     "DynamicCapacityNetwork",
     "ErrorRate",
     "Evaluation",
     "FineLayers",
+    "FineNumberLayers",
     "Geometry",
+    "HouseNumberImages",
+    "HouseNumbers",
     "ModelSpec",
+    "MultiScaleNetwork",
     "Multiplications",
+    "NumberTopLayers",
     "PerturbedTopKNetwork",
+    "Pyramid",
     "RamLook",
     "RecurrentAttentionModel",
     "SingleCapacityNetwork",
@@ -67,9 +87,12 @@ __all__ = [
     "label_loss_gradient",
     "load_cluttered",
     "load_digits",
+    "load_house_number_images",
+    "load_house_numbers",
     "load_pretrained",
     "load_record",
     "load_weights",
+    "number_pyramid",
     "oracle_scores",
     "project_root",
     "receptive_field",

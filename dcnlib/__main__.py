@@ -17,20 +17,23 @@ from dcnlib.attention import POLICIES
 from dcnlib.benchmark import SMOKE, BenchmarkSettings, run_benchmark
 from dcnlib.checkpoints import load_weights
 from dcnlib.checks import check_values
-from dcnlib.cluttered import load_cluttered
+from dcnlib.cluttered import ClutteredMNIST, load_cluttered
 from dcnlib.controls import ControlSettings, run_controls
 from dcnlib.cost import count_multiplications
 from dcnlib.dcn import DynamicCapacityNetwork, Objective
 from dcnlib.digits import SPLITS
 from dcnlib.evaluation import evaluate
 from dcnlib.experiments import EXPERIMENTS, load_run, promote, run_experiment, seeded_model, test_once
-from dcnlib.pretrained import OPTIONS, PRETRAINED, Kind, ModelSpec, load_pretrained
+from dcnlib.house_numbers import NUMBER_SPLITS
+from dcnlib.number_images import COMPOSED, HouseNumberImages, load_house_number_images
+from dcnlib.pretrained import MOST_SCALES, OPTIONS, PRETRAINED, DataName, Kind, ModelSpec, load_pretrained
 from dcnlib.results import Record, load_record, save_record
 from dcnlib.tables import benchmark_tables, controls_table, results_table
 from dcnlib.training import TrainingSettings, fit, resolve_device
 
-ALL_SPLITS = sorted({split for splits in SPLITS.values() for split in splits})
-DESCRIPTION = "Dynamic Capacity Networks: train, evaluate and take apart the models of the paper on Cluttered MNIST."
+DIGIT_SPLITS = sorted({split for splits in SPLITS.values() for split in splits})
+ALL_SPLITS = sorted({*DIGIT_SPLITS, *(split for splits in NUMBER_SPLITS.values() for split in splits)})
+DESCRIPTION = "Dynamic Capacity Networks: train, evaluate and take apart the models of the paper."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,7 +69,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data(train)
     train.add_argument("--name", help="name of the run, by default made from the model")
     train.add_argument("--run-dir", type=Path, help="where the run is kept, by default runs/NAME")
-    train.add_argument("--test", action="store_true", help="evaluate once on the test set at the end (source mnist)")
+    train.add_argument("--test", action="store_true", help="evaluate once on the test set at the end")
+    train.add_argument(
+        "--composed", type=float, default=COMPOSED, help="share of composed numbers in training (house-numbers)"
+    )
     for option in fields(TrainingSettings):
         kind: dict[str, Any] = {"type": float if option.default is None else type(option.default)}
         if isinstance(option.default, bool):
@@ -112,7 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
     controls = command("controls", _controls, "Compare ways to choose patches, with the shipped DCN and other runs.")
     controls.add_argument("runs", nargs="*", type=Path, help="folders of finished runs of DCNs to measure too")
     _add_data(controls)
-    controls.add_argument("--split", default="test", choices=ALL_SPLITS)
+    controls.add_argument("--split", default="test", choices=DIGIT_SPLITS)
     controls.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     controls.add_argument("--run-dir", type=Path, default=Path("runs") / "controls", help="keeps record.json")
 
@@ -129,6 +135,10 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="dcn", choices=get_args(Kind), help="which of the paper's models, or of their rivals"
+    )
+    parser.add_argument("--data", default=ModelSpec.data, choices=get_args(DataName), help="what the model is for")
+    parser.add_argument(
+        "--scales", type=int, default=ModelSpec.scales, help=f"of each image, 1..{MOST_SCALES} (house-numbers)"
     )
     parser.add_argument("--k", type=int, default=ModelSpec.k, help="patches per image (dcn, perturbed-topk)")
     parser.add_argument(
@@ -158,26 +168,43 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--source", default="mnist", choices=SPLITS, help="all of MNIST, or the 5,000 embedded digits")
-    parser.add_argument("--data", type=Path, help="folder that holds MNIST/raw, by default $DCNLIB_DATA or the cache")
+    parser.add_argument(
+        "--source",
+        choices=[*SPLITS, *NUMBER_SPLITS],
+        help="of cluttered-mnist: mnist (if not given) or embedded, 5,000 digits that are always at hand; "
+        "of house-numbers: svhn (if not given) or rendered, always at hand too",
+    )
+    parser.add_argument(
+        "--root", type=Path, help="folder that holds MNIST/raw or SVHN, by default $DCNLIB_DATA or the cache"
+    )
 
 
 def _spec(args: argparse.Namespace) -> ModelSpec:
-    return ModelSpec(args.model, **{option: getattr(args, option) for option in OPTIONS[args.model]})
+    options = {option: getattr(args, option) for option in OPTIONS[args.model]}
+    return ModelSpec(args.model, data=args.data, scales=args.scales, **options)
+
+
+def _load(data: DataName, split: Any, args: argparse.Namespace, **options: Any) -> ClutteredMNIST | HouseNumberImages:
+    """One split of the data that a model is for, of the source and from the folder that the command line names."""
+    if data == "house-numbers":
+        return load_house_number_images(split, source=args.source or "svhn", root=args.root, **options)
+    return load_cluttered(split, source=args.source or "mnist", root=args.root, **options)
 
 
 def _train(args: argparse.Namespace) -> None:
     settings = TrainingSettings(**{option.name: getattr(args, option.name) for option in fields(TrainingSettings)})
     spec = _spec(args)
-    name = args.name or (f"dcn-k{spec.k}" if spec.kind == "dcn" else spec.kind)
+    name = args.name or _name(spec)
     run_dir = args.run_dir or Path("runs") / name
-    data = {"source": args.source, "root": args.data}
-    test_data = load_cluttered("test", **data) if args.test else None  # a missing test set is told before training
+    options = {"seed": settings.seed}
+    if spec.data == "house-numbers":
+        options["composed"] = args.composed
+    test_data = _load(spec.data, "test", args) if args.test else None  # a missing test set is told before training
     model = seeded_model(spec, settings)
     record = fit(
         model,
-        load_cluttered("train", seed=settings.seed, **data),
-        load_cluttered("validation", **data),
+        _load(spec.data, "train", args, **options),
+        _load(spec.data, "validation", args),
         settings,
         name=name,
         description=spec.describe(),
@@ -190,16 +217,22 @@ def _train(args: argparse.Namespace) -> None:
     print(f"kept in {run_dir}")
 
 
+def _name(spec: ModelSpec) -> str:
+    kind = f"dcn-k{spec.k}" if spec.kind == "dcn" else spec.kind
+    return kind if spec.data == ModelSpec.data else f"{spec.data}-{kind}-scales{spec.scales}"
+
+
 def _evaluate(args: argparse.Namespace) -> None:
     if args.pretrained:
-        model = load_pretrained(args.pretrained)
+        spec, model = PRETRAINED[args.pretrained], load_pretrained(args.pretrained)
     else:
-        model = _spec(args).build()
+        spec = _spec(args)
+        model = spec.build()
         load_weights(args.weights, model)
     model.to(resolve_device(args.device))
-    data = load_cluttered(args.split, source=args.source, root=args.data)
+    data = _load(spec.data, args.split, args)
     result = evaluate(model, data, k=args.patches)
-    print(f"{args.split} error {result.rate} on {len(data)} images, source {args.source}")
+    print(f"{args.split} error {result.rate} on {len(data)} images, source {data.describe()['source']}")
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -263,7 +296,7 @@ def _controls(args: argparse.Namespace) -> None:
         raise ValueError(f"runs must be of Dynamic Capacity Networks, {', '.join(sorted(others))} chooses no patches")
     record = run_controls(
         networks,
-        load_cluttered(args.split, source=args.source, root=args.data),
+        load_cluttered(args.split, source=args.source or "mnist", root=args.root),
         ControlSettings(device=args.device),
         report=lambda what: print(f"measuring {what}", file=sys.stderr, flush=True),
     )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dcnlib.checks import check_labels
 from dcnlib.patches import Geometry
 
 # From a model with top layers `.top`, images (B, C, H, W) and their coarse map (B, D, s1, s2), a policy gives each cell
@@ -24,6 +25,17 @@ def entropy(logits: Tensor) -> Tensor:
     log_o = F.log_softmax(_at_least_float32(logits), dim=-1)
     per_position = -(log_o.exp() * log_o).sum(-1)
     return per_position if logits.ndim == 2 else per_position.sum(1)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log o[label] in nats, the mean over images: what training minimises (section 3.2).
+
+    logits (B, L), labels (B,) or, for P positions of a sequence, (B, P, L) and (B, P), summed over positions like the
+    entropy. Raises TypeError or ValueError for labels of another type or shape.
+    """
+    check_labels(labels, logits.shape[:-1])
+    positions = labels[0].numel()
+    return positions * F.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
 
 def attention_pass(top: nn.Module, coarse_map: Tensor) -> tuple[Tensor, Tensor, Tensor]:

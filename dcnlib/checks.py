@@ -1,7 +1,15 @@
-"""What every model asks of its images: shapes and dtypes in forward, values where a look at them may cost time."""
+"""What every model asks of its images: shapes and dtypes in forward, values where a look at them may cost time.
 
+And what every data set asks of the indices of a batch.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+Indices = Sequence[int] | np.ndarray | Tensor
 
 # A batch-norm layer that sees one value a channel has no variance to divide by.
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
@@ -39,12 +47,12 @@ def check_values(images: Tensor) -> None:
         raise ValueError(f"image values must be in [0, 1], got {low:g}..{high:g}")
 
 
-def check_labels(labels: Tensor, batch: int) -> None:
-    """Raise TypeError or ValueError unless labels are int64 of shape (B,)."""
+def check_labels(labels: Tensor, shape: Sequence[int]) -> None:
+    """Raise TypeError or ValueError unless labels are int64 of a shape: (B,), or (B, P) for sequences."""
     if labels.dtype != torch.int64:
         raise TypeError(f"labels must be int64, got {labels.dtype}")
-    if labels.shape != (batch,):
-        raise ValueError(f"{batch} images need labels of shape ({batch},), got {tuple(labels.shape)}")
+    if labels.shape != tuple(shape):
+        raise ValueError(f"{shape[0]} images need labels of shape {tuple(shape)}, got {tuple(labels.shape)}")
 
 
 def check_whole(name: str, value: int, *, least: int = 1) -> None:
@@ -53,3 +61,17 @@ def check_whole(name: str, value: int, *, least: int = 1) -> None:
         raise TypeError(f"{name} must be an int, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def checked_indices(indices: Indices, count: int) -> np.ndarray:
+    """A batch's indices as an array (B,). Raise TypeError, ValueError or IndexError unless all are in 0..count-1."""
+    picked = np.asarray(indices)
+    if len(picked) == 0:
+        picked = picked.astype(int)
+    if not np.issubdtype(picked.dtype, np.integer):
+        raise TypeError(f"indices must be integers, got {picked.dtype}")
+    if picked.ndim != 1:
+        raise ValueError(f"indices must be one-dimensional, got shape {picked.shape}")
+    if len(picked) and not (picked.min() >= 0 and picked.max() < count):
+        raise IndexError(f"indices must be 0..{count - 1}, got {picked.min()}..{picked.max()}")
+    return picked

@@ -1,6 +1,5 @@
 """Cluttered MNIST by the rules of the original generator (deepmind/mnist-cluttered), seeded and vectorised."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -10,12 +9,11 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
+from dcnlib.checks import Indices, checked_indices
 from dcnlib.digits import Digits, Source, Split, load_digits
 
 # The project's own sets, on which every recorded error was measured. Training clutter comes from the run's seed.
 SEEDS: dict[Split, int] = {"train": 0, "validation": 1_000_001, "all": 1_000_001, "test": 1_000_002}
-
-Indices = Sequence[int] | np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
@@ -122,15 +120,7 @@ class ClutteredMNIST(torch.utils.data.Dataset):
 
     def render(self, indices: Indices) -> np.ndarray:
         """(B, size, size) uint8 images."""
-        picked = np.asarray(indices)
-        if len(picked) == 0:
-            picked = picked.astype(int)
-        if not np.issubdtype(picked.dtype, np.integer):
-            raise TypeError(f"indices must be integers, got {picked.dtype}")
-        if picked.ndim != 1:
-            raise ValueError(f"indices must be one-dimensional, got shape {picked.shape}")
-        if len(picked) and not (picked.min() >= 0 and picked.max() < len(self)):
-            raise IndexError(f"indices must be 0..{len(self) - 1}, got {picked.min()}..{picked.max()}")
+        picked = checked_indices(indices, len(self))
         rules, images = self.rules, self.digits.images
         # uint16 holds the sum of 257 white pixels, so one clamp after all additions equals a clamp after each.
         canvas = np.zeros((len(picked), rules.size, rules.size), dtype=np.uint16)

@@ -14,6 +14,7 @@ from dcnlib.dcn import DynamicCapacityNetwork, ImageShape, SingleCapacityNetwork
 from dcnlib.draw import DrawClassifier
 from dcnlib.passes import passes_through
 from dcnlib.ram import RecurrentAttentionModel
+from dcnlib.scales import MultiScaleNetwork
 from dcnlib.soft_attention import SoftAttentionNetwork
 
 
@@ -54,13 +55,17 @@ def count_multiplications(
 ) -> Multiplications:
     """Count the multiplications of `model` on one image of `image_shape` (C, H, W), by default the model's own.
 
-    `k` overrides a Dynamic Capacity Network's number of patches.
+    `k` overrides a Dynamic Capacity Network's number of patches. With several scales, what is computed between them on
+    their canvas counts too.
     Raises ValueError if no image shape is known, TypeError for a model that can't be taken apart.
     """
     shape = image_shape if image_shape is not None else getattr(model, "image_shape", None)
     if shape is None:
         raise ValueError("the model has no image_shape of its own: give image_shape=(C, H, W)")
     image = next(model.parameters()).new_zeros(1, *shape)
+    if isinstance(model, MultiScaleNetwork):
+        canvas = model.pyramid.pack(image)
+        return count_multiplications(model.network, (canvas.shape[1], canvas.shape[2], canvas.shape[3]), k)
     with evaluation_mode(model):
         if isinstance(model, SingleCapacityNetwork):
             feature_map = model.layers(image)

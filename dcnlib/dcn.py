@@ -5,10 +5,17 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from dcnlib.attention import Policy, check_k, entropy_gradient, evaluation_mode, resolve_policy, select_patches
-from dcnlib.checks import check_images, check_labels, check_values
+from dcnlib.attention import (
+    Policy,
+    check_k,
+    cross_entropy,
+    entropy_gradient,
+    evaluation_mode,
+    resolve_policy,
+    select_patches,
+)
+from dcnlib.checks import check_images, check_values
 from dcnlib.passes import Passes, gather_cells, passes_through, replace_cells
 from dcnlib.patches import Geometry, derive_geometry, extract_patches
 
@@ -42,7 +49,7 @@ class CheckedNetwork(nn.Module):
 class SingleCapacityNetwork(CheckedNetwork):
     """One kind of layers on the whole image: the coarse model top(coarse), or the fine model top(fine).
 
-    images (B, C, H, W) floating point in [0, 1] -> logits (B, L).
+    images (B, C, H, W) floating point in [0, 1] -> logits (B, L), or (B, P, L) for P positions of a sequence.
     """
 
     def __init__(self, *, layers: nn.Module, top: nn.Module, image_shape: ImageShape | None = None) -> None:
@@ -57,11 +64,10 @@ class SingleCapacityNetwork(CheckedNetwork):
         return self.top(self.layers(images))
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy in nats, and its named parts: the contract that `fit` trains by."""
+        """Cross-entropy in nats of labels (B,) or (B, P), and its named parts: the contract that `fit` trains by."""
         self._check_images(images)
-        check_labels(labels, len(images))
-        cross_entropy = F.cross_entropy(self(images), labels)
-        return cross_entropy, {"cross_entropy": cross_entropy.detach()}
+        loss = cross_entropy(self(images), labels)
+        return loss, {"cross_entropy": loss.detach()}
 
     @torch.no_grad()
     def _check_fit(self, image_shape: ImageShape) -> int:
@@ -78,14 +84,14 @@ class Attention:
     """Every intermediate of one look at a batch, in the order of computation. The paper's symbol stands first."""
 
     coarse_map: Tensor  # c     (B, D, s1, s2)
-    coarse_logits: Tensor  # o_c   (B, L), before the softmax
+    coarse_logits: Tensor  # o_c   (B, L) or (B, P, L), before the softmax
     entropy: Tensor  # H     (B,) nats
     saliency: Tensor  # M     (B, s1, s2), the entropy gradient's norm, whichever policy chose
     cells: Tensor  # I     (B, k) flat index i * s2 + j, in the policy's order
     patches: Tensor  # x_ij  (B, k, C, p, p)
     fine_vectors: Tensor  # f_f(x_ij)  (B, k, D)
     refined_map: Tensor  # r     (B, D, s1, s2)
-    logits: Tensor  # o     (B, L), before the softmax
+    logits: Tensor  # o     (B, L) or (B, P, L), before the softmax
 
 
 class _Look(NamedTuple):
@@ -142,7 +148,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
             check_k(k, self._count_cells(image_shape))
 
     def forward(self, images: Tensor, k: int | None = None, cells: Tensor | None = None) -> Tensor:
-        """Class scores (B, L) of images (B, C, H, W). `k` overrides the model's, `cells` (B, k) the policy."""
+        """Class scores of images (B, C, H, W). `k` overrides the model's, `cells` (B, k) the policy."""
         return self._look(images, k, cells).logits
 
     def attend(self, images: Tensor, k: int | None = None, cells: Tensor | None = None) -> Attention:
@@ -164,23 +170,22 @@ class DynamicCapacityNetwork(CheckedNetwork):
         "convex": (1 - hint_weight) * cross_entropy + hint_weight * hint, the same direction up to scale.
         """
         self._check_call(images, k, None)
-        check_labels(labels, len(images))
         look = self._look(images, k, None)
         if look.cells.shape[1] == 0:
-            cross_entropy = F.cross_entropy(look.logits, labels)
-            return cross_entropy, {"cross_entropy": cross_entropy.detach()}
+            loss = cross_entropy(look.logits, labels)
+            return loss, {"cross_entropy": loss.detach()}
         coarse_vectors = gather_cells(look.coarse_map, look.cells)
         return self._objective(look.logits, labels, coarse_vectors, look.fine_vectors)
 
     def _objective(
         self, logits: Tensor, labels: Tensor, coarse_vectors: Tensor, fine_vectors: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and its parts from class scores (B, L) and the vectors (B, k, D) of the chosen patches."""
-        cross_entropy = F.cross_entropy(logits, labels)
+        """The loss and its parts from class scores and the vectors (B, k, D) of the chosen patches."""
+        error = cross_entropy(logits, labels)
         hint = (coarse_vectors - fine_vectors.detach()).float().square().sum(-1).mean()
         weight = 1 - self.hint_weight if self.objective == "convex" else 1
-        loss = weight * cross_entropy + self.hint_weight * hint
-        return loss, {"cross_entropy": cross_entropy.detach(), "hint": hint.detach()}
+        loss = weight * error + self.hint_weight * hint
+        return loss, {"cross_entropy": error.detach(), "hint": hint.detach()}
 
     def _look(self, images: Tensor, k: int | None, cells: Tensor | None) -> _Look:
         """Section 3.1, step by step."""

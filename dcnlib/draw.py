@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from dcnlib.checks import check_images, check_labels, check_values, check_whole
+from dcnlib.attention import cross_entropy
+from dcnlib.checks import check_images, check_values, check_whole
 from dcnlib.dcn import ImageShape
 
 
@@ -135,9 +135,8 @@ class DrawClassifier(nn.Module):
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy in nats, and its named parts: the contract that `fit` trains by."""
         check_images(self, images, self.image_shape)
-        check_labels(labels, len(images))
-        cross_entropy = F.cross_entropy(self(images), labels)
-        return cross_entropy, {"cross_entropy": cross_entropy.detach()}
+        loss = cross_entropy(self(images), labels)
+        return loss, {"cross_entropy": loss.detach()}
 
     def _read_all(self, images: Tensor, glimpses: int | None) -> tuple[Tensor, list[Window], list[Tensor]]:
         check_images(self, images, self.image_shape)

@@ -6,9 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from dcnlib.attention import evaluation_mode
+from dcnlib.attention import cross_entropy, evaluation_mode
 from dcnlib.checks import check_values
 from dcnlib.results import ErrorRate, Record
 
@@ -23,7 +22,7 @@ class Data(Protocol):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's answers on a data set: error rate, mean cross-entropy in nats, predicted labels (N,)."""
+    """A model's answers on a data set: error rate, mean cross-entropy in nats, predicted labels (N,) or (N, P)."""
 
     rate: ErrorRate
     loss: float
@@ -45,6 +44,8 @@ def evaluate(
 ) -> Evaluation:
     """Error rate of `model`, in eval mode and on its own device, over all of `data`.
 
+    A sequence, with labels (N, P), is wrong if any of its positions is, and its losses are summed over positions.
+
     `k` and `cells` (N, k) are passed on to a Dynamic Capacity Network, and any other options as they are to the model,
     such as `policy="sampled", samples=8` to a Recurrent Attention Model. Leaves the model in the mode it was in.
     Raises ValueError for an empty data set and for image values outside [0, 1] or NaN.
@@ -62,9 +63,9 @@ def evaluate(
             if cells is not None:
                 options["cells"] = cells[indices].to(device)
             logits = model(images, **options).float()
-            losses.append(F.cross_entropy(logits, labels, reduction="sum").item())
-            predictions.append(logits.argmax(1).cpu())
-            wrong += int((predictions[-1] != labels.cpu()).sum())
+            losses.append(len(images) * cross_entropy(logits, labels).item())
+            predictions.append(logits.argmax(-1).cpu())
+            wrong += int((predictions[-1] != labels.cpu()).reshape(len(images), -1).any(1).sum())
     rate = ErrorRate(wrong, len(data))
     return Evaluation(rate, float(np.sum(losses)) / len(data), torch.cat(predictions))
 

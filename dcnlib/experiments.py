@@ -16,6 +16,7 @@ from dcnlib.checkpoints import load_weights, save_weights
 from dcnlib.cluttered import SEEDS, ClutteredMNIST, load_cluttered
 from dcnlib.digits import load_digits
 from dcnlib.evaluation import evaluate
+from dcnlib.number_images import HouseNumberImages
 from dcnlib.pretrained import PRETRAINED, ModelSpec, load_pretrained
 from dcnlib.results import Record, load_record, project_root, save_record
 from dcnlib.training import TrainingSettings, fit, seed_everything
@@ -95,7 +96,7 @@ def seeded_model(spec: ModelSpec, settings: TrainingSettings) -> nn.Module:
     return spec.build()
 
 
-def test_once(model: nn.Module, run_dir: str | Path, test_data: ClutteredMNIST) -> Record:
+def test_once(model: nn.Module, run_dir: str | Path, test_data: ClutteredMNIST | HouseNumberImages) -> Record:
     """Evaluate a finished run's model on the test set, in all its `ways` of answering if it has several, and keep the
     results in the run's record."""
     path = Path(run_dir) / "record.json"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dcnlib.attention import check_k
-from dcnlib.checks import check_labels, check_whole
+from dcnlib.checks import check_whole
 from dcnlib.dcn import DynamicCapacityNetwork
 from dcnlib.patches import extract_patches
 
@@ -100,7 +100,6 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
         if not self.training or k == 0:
             return super().loss(images, labels, k)
         self._check_call(images, k, None)
-        check_labels(labels, len(images))
         coarse_map = self.coarse(images)  # (B, D, s1, s2)
         Y = self._indicators(images, coarse_map, k)  # (B, k, N)
         fine_vectors = self._fine_vectors(self._expected_patches(images, Y, coarse_map), coarse_map)  # (B, k, D)

@@ -214,7 +214,7 @@ class RecurrentAttentionModel(nn.Module):
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The hybrid loss (section 3.2), and its named parts: the contract that `fit` trains by."""
         check_images(self, images, self.image_shape)
-        check_labels(labels, len(images))
+        check_labels(labels, (len(images),))
         if self.training and self.sigma_steps is not None:
             first, last = self.sigmas
             self.sigma.copy_(first + (last - first) * (self.step / self.sigma_steps).clamp(max=1))

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from dcnlib.attention import evaluation_mode
-from dcnlib.checks import check_labels, check_values
+from dcnlib.attention import cross_entropy, evaluation_mode
+from dcnlib.checks import check_values
 from dcnlib.dcn import CheckedNetwork, ImageShape, check_logits, try_module
 
 
@@ -61,9 +60,8 @@ class SoftAttentionNetwork(CheckedNetwork):
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy in nats, and its named parts: the contract that `fit` trains by."""
         self._check_images(images)
-        check_labels(labels, len(images))
-        cross_entropy = F.cross_entropy(self(images), labels)
-        return cross_entropy, {"cross_entropy": cross_entropy.detach()}
+        loss = cross_entropy(self(images), labels)
+        return loss, {"cross_entropy": loss.detach()}
 
     def _weigh(self, images: Tensor) -> tuple[Tensor, Tensor]:
         self._check_images(images)

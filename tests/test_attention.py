@@ -14,6 +14,7 @@ from dcnlib import (
     CoarseLayers,
     FineLayers,
     Geometry,
+    NumberTopLayers,
     TopLayers,
     attention_pass,
     derive_geometry,
@@ -22,7 +23,9 @@ from dcnlib import (
     saliency_map,
     select_patches,
 )
-from dcnlib.attention import class_score_gradient, label_loss_gradient
+from dcnlib.attention import class_score_gradient, cross_entropy, label_loss_gradient
+from dcnlib.passes import PlainPasses, passes_through
+from dcnlib.scales import Box
 
 Value = Callable[[Tensor], Tensor]  # coarse maps (N, D, s1, s2) -> a number for each (N,)
 
@@ -87,6 +90,41 @@ def test_saliency_agrees_with_finite_differences_of_the_entropy(top, coarse_map)
         for cell in (saliency[image].argmax().item(), 0, 5 * 23 + 7):
             expected = finite_difference_norm(lambda c: entropy(top(c)), coarse_map[image], cell)
             assert saliency[image].flatten()[cell].item() == pytest.approx(expected, rel=1e-6, abs=1e-10)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_saliency_of_a_sequence_agrees_with_finite_differences_of_the_summed_entropies(training):
+    """Through layers that keep place, on two regions of the map: cells in neither have none."""
+    regions = [Box(0, 0, 4, 5), Box(1, 6, 3, 8)]
+    top = NumberTopLayers(regions, in_channels=3, channels=(4, 5), hidden=6, positions=3, classes=4).double()
+    top(torch.rand(9, 3, 4, 8, dtype=torch.float64))  # moves the running statistics
+    top.train(training)
+    coarse_map = torch.rand(2, 3, 4, 8, dtype=torch.float64)
+    passes = passes_through(top, coarse_map)
+    assert isinstance(passes, PlainPasses)
+    coarse_logits, H, saliency = passes.attention()
+    assert coarse_logits.shape == (2, 3, 4)
+    o = coarse_logits.softmax(-1)
+    torch.testing.assert_close(H, -(o * o.log()).sum((1, 2)))
+    top.eval()
+    for image in range(2):
+        for cell in range(32):
+            expected = finite_difference_norm(lambda c: entropy(top(c)), coarse_map[image], cell)
+            assert saliency[image].flatten()[cell].item() == pytest.approx(expected, rel=1e-5, abs=1e-9)
+    inside = torch.zeros(4, 8, dtype=torch.bool)
+    inside[:, :5] = inside[1:3, 6:] = True
+    assert (saliency[:, ~inside] == 0).all()
+    assert (saliency[:, inside] > 0).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 3)])
+def test_cross_entropy_is_the_mean_over_images_of_the_sum_over_positions(shape):
+    logits, labels = torch.randn(*shape, 7), torch.randint(7, shape)
+    expected = [
+        -scores.log_softmax(-1)[label].item()
+        for scores, label in zip(logits.reshape(-1, 7), labels.flatten(), strict=True)
+    ]
+    assert cross_entropy(logits, labels).item() == pytest.approx(sum(expected) / 4, rel=1e-5)
 
 
 def test_saliency_is_the_norm_over_channels_and_not_the_sum():

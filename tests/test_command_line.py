@@ -4,13 +4,24 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dcnlib import ClutteredMNIST, ModelSpec, load_cluttered, load_weights
+from dcnlib import (
+    TRAINING_DISTURBANCE,
+    ClutteredMNIST,
+    ErrorRate,
+    ModelSpec,
+    load_cluttered,
+    load_weights,
+    number_images,
+)
 from dcnlib.__main__ import main
+from dcnlib.experiments import load_run
+from dcnlib.rendered_numbers import render_numbers
 from dcnlib.tables import controls_table
 
 TINY = ["train", "--source", "embedded", "--epochs", "1", "--batch-size", "500", "--device", "cpu", "--model", "coarse"]
@@ -61,8 +72,15 @@ def test_mistyped_options_fail(arguments, capsys):
         (["train", "--k", "-1"], "k, the number of patches"),
         (["train", "--model", "ram", "--rollouts", "0"], "rollouts must be at least 1"),
         (["train", "--clip-norm", "0"], "clip_norm must be positive"),
-        (["train", "--data", "/nowhere"], "no MNIST"),
+        (["train", "--root", "/nowhere"], "no MNIST"),
         (["train", "--source", "embedded", "--test"], "'test'"),
+        (["train", "--source", "rendered"], "source must be one of"),
+        (["train", "--data", "house-numbers", "--source", "mnist"], "source must be one of"),
+        (["train", "--data", "house-numbers", "--root", "/nowhere"], "no SVHN/train"),
+        (["train", "--data", "house-numbers", "--model", "ram"], "models of house numbers are"),
+        (["count", "--data", "house-numbers", "--scales", "4"], "scales must be 1..3"),
+        (["count", "--scales", "2"], "scales must be 1..1 for cluttered-mnist"),
+        (["evaluate", "--pretrained", "coarse", "--split", "extra"], "'extra'"),
         (["evaluate", "--weights", "/nowhere.safetensors"], "no weights"),
         (["evaluate", "--pretrained", "coarse", "--split", "test", "--source", "embedded"], "'test'"),
         (["train", "--model", "ram", "--discount", "2"], "discount must be 0..1"),
@@ -97,6 +115,48 @@ def test_train_then_evaluate(tmp_path, capsys):
 
     assert main(["promote", str(run_dir)]) == 2  # never seen the test set
     assert "test set" in capsys.readouterr().err
+
+
+@pytest.fixture
+def few_numbers(monkeypatch):
+    """Rendered numbers, but few of them; the rest of the way is the command line's own."""
+
+    def load(split, *, source, root):
+        assert source == "rendered"
+        return render_numbers(split, 24)
+
+    monkeypatch.setattr(number_images, "load_house_numbers", load)
+
+
+def test_train_and_evaluate_on_house_numbers(few_numbers, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    numbers = ["--data", "house-numbers", "--source", "rendered", "--device", "cpu", "--scales", "2", "--k", "2"]
+    assert main(["train", *numbers, "--epochs", "1", "--batch-size", "16", "--composed", "0.25", "--test"]) == 0
+    folder = tmp_path / "runs" / "house-numbers-dcn-k2-scales2"
+    record = json.loads((folder / "record.json").read_text())
+    spec = ModelSpec("dcn", k=2, data="house-numbers", scales=2)
+    assert record["model"] == spec.describe()
+    train, validation, test = (record["data"][split] for split in ("train", "validation", "test"))
+    assert (train["count"], train["photographs"], train["composed"], train["fresh"]) == (32, 24, 0.25, True)
+    assert {name: train[name] for name in asdict(TRAINING_DISTURBANCE)} == asdict(TRAINING_DISTURBANCE)
+    for data in (validation, test):
+        assert (data["count"], data["composed"], data["shift"], data["contrast"]) == (24, 0, 0, 1)
+    load_weights(folder / "weights.safetensors", spec.build())
+    capsys.readouterr()
+
+    assert main(["evaluate", *numbers, "--weights", str(folder / "weights.safetensors"), "--split", "test"]) == 0
+    rate = ErrorRate.from_record(record["test"])
+    assert capsys.readouterr().out == f"test error {rate} on 24 images, source rendered\n"
+    assert load_run(folder)[1].image_shape == (1, 64, 128)
+
+
+def test_count_knows_data_and_scales(capsys):
+    totals = []
+    for scales in ("1", "2"):
+        assert main(["count", "--data", "house-numbers", "--scales", scales]) == 0
+        lines = dict(line.split() for line in capsys.readouterr().out.splitlines())
+        totals.append(int(lines["total"].replace(",", "")))
+    assert totals[0] < totals[1]
 
 
 @pytest.mark.parametrize("kind", ["ram", "draw"])
@@ -142,7 +202,7 @@ def test_controls_refuse_a_model_that_chooses_no_patches(few_images, tmp_path, c
 
 
 def test_train_says_before_training_that_the_test_set_is_missing(tmp_path, capsys):
-    assert main(["train", "--data", str(tmp_path), "--test", "--run-dir", str(tmp_path / "run")]) == 2
+    assert main(["train", "--root", str(tmp_path), "--test", "--run-dir", str(tmp_path / "run")]) == 2
     assert "no MNIST" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 

@@ -390,6 +390,24 @@ def test_a_top_that_reads_a_sequence_sums_the_entropies_of_its_positions(make_dc
     torch.testing.assert_close(look.entropy, sum(entropy(look.coarse_logits[:, p]) for p in range(3)))
 
 
+@pytest.mark.parametrize("k", [0, 3])
+@pytest.mark.parametrize("objective", ["sum", "convex"])
+def test_the_loss_of_a_sequence_sums_over_its_positions(make_dcn, images, k, objective):
+    top = nn.Sequential(nn.Flatten(), nn.Linear(6 * ALL_CELLS, 12), nn.Unflatten(1, (3, 4)))
+    dcn, labels = make_dcn(top=top, objective=objective, hint_weight=0.3), torch.randint(4, (4, 3))
+    logits = dcn(images, k=k)
+    by_position = sum(F.cross_entropy(logits[:, p], labels[:, p]) for p in range(3))
+    loss, parts = dcn.loss(images, labels, k=k)
+    torch.testing.assert_close(parts["cross_entropy"], by_position)
+    weight = 0.7 if k and objective == "convex" else 1
+    torch.testing.assert_close(loss, weight * by_position + 0.3 * parts.get("hint", 0), check_dtype=False)
+    single = SingleCapacityNetwork(layers=dcn.coarse, top=top).eval()
+    torch.testing.assert_close(single.loss(images, labels)[0], dcn.loss(images, labels, k=0)[0])
+    for wrong in (labels[:, 0], labels[:, :2], labels[:3]):
+        with pytest.raises(ValueError, match=r"labels of shape \(4, 3\)"):
+            dcn.loss(images, wrong, k=k)
+
+
 def test_one_network_takes_images_of_several_sizes(make_dcn):
     dcn = make_dcn(image_shape=None)
     for height, width in ((11, 15), (20, 9), (11, 15)):

@@ -425,6 +425,23 @@ def test_known_predictions_are_counted():
         assert evaluation.loss == pytest.approx((26 * right + 4 * wrong) / 30)
 
 
+def test_a_sequence_is_wrong_if_any_of_its_positions_is():
+    class Constant(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scores = nn.Parameter(torch.eye(3)[[2, 0]])  # reads 2, 0
+
+        def forward(self, images):
+            return self.scores.expand(len(images), 2, 3)
+
+    labels = torch.tensor([[2, 0], [2, 1], [1, 0], [2, 0], [0, 1]])
+    result = evaluate(Constant(), TensorDataset(torch.rand(5, 1, 2, 2), labels), batch_size=2)
+    assert (result.rate.errors, result.rate.count) == (3, 5)
+    assert result.predictions.tolist() == [[2, 0]] * 5
+    right, wrong = (-torch.eye(3)[0].log_softmax(0)[label].item() for label in (0, 1))
+    assert result.loss == pytest.approx((6 * right + 4 * wrong) / 5)
+
+
 def test_evaluation_uses_eval_mode_and_gives_every_part_its_own_mode_back(dcn, quadrants):
     expected = evaluate(dcn, quadrants[1])
     dcn.train()
