@@ -43,6 +43,26 @@ EXPERIMENTS: dict[str, Experiment] = {
     "dcn-k4-hints": Experiment(ModelSpec("dcn", k=4), epochs=3),
     "dcn-k16-hints": Experiment(ModelSpec("dcn", k=16), epochs=3),
     "dcn-k24-hints": Experiment(ModelSpec("dcn", k=24), epochs=3),
+    "dcn-k8-entropy-gradient": Experiment(ModelSpec("dcn", k=8), epochs=3),
+    "dcn-k8-random": Experiment(ModelSpec("dcn", k=8, policy="random"), epochs=3),
+    "dcn-k8-coarse-norm": Experiment(ModelSpec("dcn", k=8, policy="coarse-norm"), epochs=3),
+    "ram": Experiment(
+        PRETRAINED["ram"],
+        epochs=45,
+        settings={
+            "batch_size": 32,
+            "learning_rate": 1e-3,
+            "warm_up": 0.03,
+            "weight_decay": 0.01,
+            "clip_norm": 1.0,
+            "compile": False,
+        },
+    ),
+    "draw": Experiment(
+        PRETRAINED["draw"],
+        epochs=70,
+        settings={"batch_size": 128, "learning_rate": 5e-4, "weight_decay": 0.01, "clip_norm": 1.0},
+    ),
 }
 
 

@@ -128,6 +128,8 @@ PRETRAINED: dict[str, ModelSpec] = {
     "fine": ModelSpec("fine"),
     "dcn-k8-hints": ModelSpec("dcn", k=8),
     "dcn-k8-no-hints": ModelSpec("dcn", k=8, hint_weight=0.0),
+    "ram": ModelSpec("ram", sigma_steps=45000),
+    "draw": ModelSpec("draw"),
 }
 
 

@@ -21,7 +21,7 @@ from dcnlib import (
 from dcnlib.cluttered import SEEDS
 from dcnlib.experiments import EXPERIMENTS, load_run, promote, test_once
 from dcnlib.results import save_record
-from dcnlib.tables import REPORTED, results_table
+from dcnlib.tables import REPORTED, TITLES, results_table
 
 test_once.__test__ = False  # it evaluates on the test set; it is no test
 
@@ -132,8 +132,14 @@ def test_weights_of_another_model_are_not_promoted(project, finished_run):
 
 
 def test_the_table_says_what_the_records_say():
-    rows = {line.split(" | ")[0].strip("| "): line for line in results_table().splitlines() if line.startswith("|")}
-    assert len(rows) == len(REPORTED) + 2  # a head and a rule
-    rate = ErrorRate.from_record(load_record("dcn-k8-hints")["test"])
-    assert f"{100 * rate.fraction:.2f} (" in rows["DCN, k = 8, hints"]
-    assert "not measured here" in rows["RAM, 8 glimpses"]
+    rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in results_table().splitlines() if "|" in line]
+    head, _, *rows = rows
+    assert [row[0] for row in rows] == list(TITLES.values())
+    assert REPORTED.keys() <= TITLES.keys()
+    for name, row in zip(TITLES, rows, strict=True):
+        record, told = load_record(name), dict(zip(head, row, strict=True))
+        rate = ErrorRate.from_record(record["test"])
+        assert told["test error, % (95 % interval)"].startswith(f"{100 * rate.fraction:.2f} (")
+        assert told["epochs"] == str(record["settings"]["epochs"])
+        assert told["parameters"] == f"{record['parameters']:,}"
+        assert told["error, reported"] == (f"{REPORTED[name][0]:.2f}" if name in REPORTED else "")
