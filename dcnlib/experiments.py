@@ -135,23 +135,24 @@ def load_run(run_dir: str | Path) -> tuple[str, nn.Module]:
 
     Raises FileNotFoundError for an unfinished run.
     """
-    path = Path(run_dir) / "record.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{run_dir} holds no finished run: no record.json")
-    record = json.loads(path.read_text())
+    record = _finished(run_dir)
     model = ModelSpec(**record["model"]).build()
     load_weights(Path(run_dir) / "weights.safetensors", model)
     return record["name"], model.eval()
+
+
+def _finished(run_dir: str | Path) -> Record:
+    path = Path(run_dir) / "record.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{run_dir} holds no finished run: no record.json")
+    return json.loads(path.read_text())
 
 
 def promote(run_dir: str | Path) -> list[Path]:
     """Copy a finished, tested run (or one of `MEASUREMENTS`) into the project: its record to `results/`, and the
     weights of a shipped model to `dcnlib/weights/`. Returns the files written; raises FileNotFoundError or ValueError
     for an unfinished run."""
-    path = Path(run_dir) / "record.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{run_dir} holds no finished run: no record.json")
-    record = json.loads(path.read_text())
+    record = _finished(run_dir)
     if "test" not in record and record["name"] not in MEASUREMENTS:
         raise ValueError(f"{run_dir} was not evaluated on the test set: finish it first")
     root, name = project_root(), record["name"]
