@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def conv_norm(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: int = 0) -> nn.Sequential:
+def conv_norm(
+    in_channels: int, out_channels: int, kernel: int, *, stride: int | tuple[int, int] = 1, padding: int = 0
+) -> nn.Sequential:
     """Convolution and batch normalisation; the norm's shift makes a bias of the convolution idle."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False),

@@ -28,8 +28,8 @@ class Disturbance:
     """How far images may be moved, rescaled and changed in contrast. Each image draws its own; the default is nothing.
 
     shift: the furthest way, as a share of the frame's height and width. scale: the largest factor; its inverse is the
-    smallest. aspect: the same for the ratio of width to height. contrast: the same for the distances of all grey values
-    from the image's mean. A number is never moved out of the frame, nor enlarged beyond it. What comes into sight at
+    smallest. aspect: the same for the ratio of width to height. contrast: the same for the contrast, which all images
+    otherwise have in common. A number is never moved out of the frame, nor enlarged beyond it. What comes into sight at
     the borders continues the image's outermost pixels.
     """
 
@@ -44,10 +44,28 @@ class Disturbance:
 
 
 NO_DISTURBANCE = Disturbance()
-TRAINING_DISTURBANCE = Disturbance(shift=0.15, scale=1.3, aspect=1.2, contrast=1.6)
+TRAINING_DISTURBANCE = Disturbance(shift=0.15, scale=1.3, aspect=1.2, contrast=1.25)
 COMPOSED = 0.5  # the share of composed numbers in training
 # Under this, weights should err no more often than on undisturbed images.
 TEST_DISTURBANCE = Disturbance(shift=0.1, scale=1.2)
+BRIGHTNESS, CONTRAST = 0.5, 0.2  # mean and standard deviation of every image, in 0..1
+FAINT = 5.0  # grey levels of 256 by which the contrast of a flat image is kept from being noise
+
+
+def standardise(images: Tensor) -> Tensor:
+    """Grey levels (B, 1, H, W) of 0..255 -> images of one brightness and one contrast, in [0, 1].
+
+    Photographs differ in both for reasons that have nothing to do with the number. Further than 2.5 standard deviations
+    from the mean, values are cut off.
+    """
+    return _contrasted(images, torch.ones(len(images)))
+
+
+def _contrasted(images: Tensor, gains: Tensor) -> Tensor:
+    """As `standardise`, but with its own factor (B,) on the contrast of each image."""
+    centred = images - images.mean((2, 3), keepdim=True)
+    spread = centred.square().mean((2, 3), keepdim=True).sqrt() + FAINT
+    return (BRIGHTNESS + CONTRAST * gains[:, None, None, None] * centred / spread).clamp_(0, 1)
 
 
 class HouseNumberImages(torch.utils.data.Dataset):
@@ -55,7 +73,7 @@ class HouseNumberImages(torch.utils.data.Dataset):
 
     `data[i]` gives (image (1, 64, 128) float32 in [0, 1], labels (5,) int64 with 10 for no digit); `data[indices]` a
     batch of them. Image i depends on the numbers, the rules, the seed, the epoch and i alone. It is the same, up to the
-    rounding of float32, on every machine, and exactly the photograph where nothing disturbs it.
+    rounding of float32, on every machine, and where nothing disturbs it, exactly the photograph, standardised.
 
     composed: the share of composed numbers among all; see `composition.py`. With `fresh`, `at_epoch(e)` draws new
     disturbances and new numbers for each epoch.
@@ -155,10 +173,7 @@ class HouseNumberImages(torch.utils.data.Dataset):
             images = _resample(images, self._scale[picked], self._offset[picked])
         if not own.all():
             self._add_digits(images, picked)
-        if self.disturbance.contrast > 1:
-            mean = images.mean((2, 3), keepdim=True)
-            images = mean + (images - mean) * self._gain[picked][:, None, None, None]
-        return images.clamp_(0, 255).div_(255)
+        return _contrasted(images, self._gain[picked])
 
     def _add_digits(self, images: Tensor, picked: np.ndarray) -> None:
         """Add the digits of the composed numbers, position by position, each resampled once from its photograph."""

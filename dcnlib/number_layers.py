@@ -5,6 +5,7 @@ see its patch alone or the whole image.
 """
 
 from collections.abc import Sequence
+from math import log
 
 import torch
 from torch import Tensor, nn
@@ -52,8 +53,16 @@ class FineNumberLayers(nn.Sequential):
 class NumberTopLayers(nn.Module):
     """From a map of coarse or fine vectors to class scores by position: (B, D, s1, s2) -> (B, P, L).
 
-    regions: where each scale's cells lie on the map. Two convolutions of stride 2 read each of them, with weights of
-    its own, and two linear layers read all that together. No pool over places: which digit comes first must be seen.
+    regions: where each scale's cells lie on the map. Two convolutions, with weights of their own for each region, make
+    places of them, half as many down the map as across it. From there on all places are alike, S together:
+
+    - *what* each place shows: a score for each digit, by one linear layer;
+    - *where* the number stands: how well each place holds its first, second, ... digit, by two linear layers that see
+      all places at once, `summary` numbers of each; they also score that there is no such digit.
+
+    A digit's score at a position is log mean_s exp(what[s] + where[s]): it takes one place that shows this digit and
+    holds that position. So what a digit looks like is learned once for all positions and places. The order of digits
+    would be lost in a max over places alone, as on Cluttered MNIST.
     """
 
     def __init__(
@@ -62,7 +71,8 @@ class NumberTopLayers(nn.Module):
         *,
         in_channels: int = 32,
         channels: tuple[int, int] = (32, 64),
-        hidden: int = 128,
+        summary: int = 8,
+        hidden: int = 64,
         positions: int = POSITIONS,
         classes: int = NO_DIGIT + 1,
     ) -> None:
@@ -73,29 +83,35 @@ class NumberTopLayers(nn.Module):
             nn.Sequential(
                 conv_norm(in_channels, first, 3, stride=2, padding=1),
                 nn.ReLU(inplace=True),
-                conv_norm(first, second, 3, stride=2, padding=1),
+                conv_norm(first, second, 3, stride=(2, 1), padding=1),
                 nn.ReLU(inplace=True),
-                nn.Flatten(),
+                nn.Flatten(2),
             )
             for _ in self.regions
         )
-        places = sum(_quarter(box.bottom - box.top) * _quarter(box.right - box.left) for box in self.regions)
-        self.read = nn.Sequential(
-            nn.Linear(second * places, hidden, bias=False),
+        places = sum(_halved(box.bottom - box.top, 2) * _halved(box.right - box.left, 1) for box in self.regions)
+        self.what = nn.Linear(second, classes - 1)
+        self.summarise = nn.Linear(second, summary)
+        self.where = nn.Sequential(
+            nn.Linear(summary * places, hidden, bias=False),
             nn.BatchNorm1d(hidden),
             nn.ReLU(inplace=True),
-            nn.Linear(hidden, positions * classes),
-            nn.Unflatten(1, (positions, classes)),
+            nn.Linear(hidden, positions * (places + 1)),
+            nn.Unflatten(1, (positions, places + 1)),
         )
 
     def forward(self, feature_map: Tensor) -> Tensor:
         by_scale = [layers(box.cut(feature_map)) for box, layers in zip(self.regions, self.scales, strict=True)]
-        return self.read(torch.cat(by_scale, dim=1))
+        places = torch.cat(by_scale, dim=2).transpose(1, 2)  # (B, S, channels)
+        what = self.what(places)  # (B, S, L - 1)
+        where = self.where(self.summarise(places).flatten(1))  # (B, P, S + 1)
+        digits = torch.logsumexp(what[:, None] + where[:, :, :-1, None], dim=2) - log(what.shape[1])  # (B, P, L - 1)
+        return torch.cat([digits, where[:, :, -1:]], dim=2)
 
 
-def _quarter(cells: int) -> int:
-    """How many places a side two convolutions of 3x3, stride 2, padding 1 make of so many cells."""
-    return -(-cells // 4)
+def _halved(cells: int, times: int) -> int:
+    """How many places a side so many convolutions of 3x3, stride 2, padding 1 make of so many cells."""
+    return -(-cells // 2**times)
 
 
 def number_pyramid(scales: int) -> Pyramid:

@@ -44,7 +44,7 @@ def test_the_fine_model_is_the_dcn_that_looks_everywhere(scales):
 
 @pytest.mark.parametrize(
     ("scales", "cells", "places"),
-    [(1, 14 * 30, 4 * 8), (2, 14 * 48, 4 * 8 + 2 * 4), (3, 14 * 48, 4 * 8 + 2 * 4 + 1 * 2)],
+    [(1, 14 * 30, 4 * 15), (2, 14 * 48, 4 * 15 + 2 * 7), (3, 14 * 48, 4 * 15 + 2 * 7 + 1 * 3)],
 )
 def test_parts_agree_with_counts_by_hand(scales, cells, places):
     cost = count_multiplications(ModelSpec("dcn", **NUMBERS, scales=scales).build())
@@ -53,7 +53,8 @@ def test_parts_agree_with_counts_by_hand(scales, cells, places):
     assert cost.layers == first * 12 * 36 + cells * 32 * 12 * 16
     assert cost.fine_per_patch == 400 * 16 * 9 + 64 * 32 * 16 * 9 + 36 * 64 * 32 * 9 + 32 * 64 * 9
     halved = [7 * 15, 3 * 7, 1 * 3][:scales]
-    top = sum(halved) * 32 * 32 * 9 + places * 64 * 32 * 9 + places * 64 * 128 + 128 * 55
+    convolutions = sum(halved) * 32 * 32 * 9 + places * 64 * 32 * 9
+    top = convolutions + places * 64 * (10 + 8) + places * 8 * 64 + 64 * 5 * (places + 1)
     assert (cost.top, cost.saliency, cost.second_pass) == (top, top, top)
 
 
@@ -83,6 +84,22 @@ def test_the_top_sees_where_a_digit_stands():
     feature_map[0, :, 4:8, 4:8] = feature_map[1, :, 4:8, 20:24] = torch.rand(32, 4, 4)
     first, second = top(feature_map)
     assert not torch.allclose(first, second, atol=1e-3)
+
+
+def test_a_digits_score_is_a_mean_over_places_of_what_is_there_and_where_the_number_stands():
+    """A loop over digits, positions and places, and what it is for: one place decides."""
+    top = ModelSpec("coarse", **NUMBERS, scales=2).build().network.top.double().eval()
+    feature_map = torch.rand(1, 32, *number_pyramid(2).map_shape, dtype=torch.float64)
+    seen = [layers(box.cut(feature_map)) for box, layers in zip(top.regions, top.scales, strict=True)]
+    places = torch.cat(seen, dim=2)[0].T
+    where = top.where(top.summarise(places).flatten()[None])[0]
+    scores = top(feature_map)[0]
+    for position in range(5):
+        for digit in range(10):
+            terms = [top.what(place)[digit] + where[position, s] for s, place in enumerate(places)]
+            expected = torch.stack(terms).exp().mean().log()
+            assert scores[position, digit].item() == pytest.approx(expected.item(), abs=1e-9)
+        assert scores[position, 10] == where[position, -1]
 
 
 def test_fine_layers_on_whole_images_make_the_cells_of_the_coarse_map():
