@@ -17,8 +17,8 @@ from dcnlib.dcn import Attention, DynamicCapacityNetwork, SingleCapacityNetwork
 from dcnlib.digits import Digits, load_digits
 from dcnlib.draw import DrawClassifier, DrawLook
 from dcnlib.evaluation import Evaluation, evaluate
-from dcnlib.experiments import EXPERIMENTS, run_experiment, validation_set
-from dcnlib.house_numbers import HouseNumbers, load_house_numbers
+from dcnlib.experiments import EXPERIMENTS, number_validation_set, run_experiment, validation_set
+from dcnlib.house_numbers import HouseNumbers, load_house_numbers, number_text
 from dcnlib.inference import compile_for_inference
 from dcnlib.layers import CoarseLayers, FineLayers, TopLayers
 from dcnlib.number_images import (
@@ -93,6 +93,8 @@ __all__ = [
     "load_record",
     "load_weights",
     "number_pyramid",
+    "number_text",
+    "number_validation_set",
     "oracle_scores",
     "project_root",
     "receptive_field",

@@ -10,29 +10,48 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from dcnlib.attention import POLICIES
 from dcnlib.benchmark import SMOKE, BenchmarkSettings, run_benchmark
 from dcnlib.checkpoints import load_weights
 from dcnlib.checks import check_values
-from dcnlib.cluttered import ClutteredMNIST, load_cluttered
+from dcnlib.cluttered import load_cluttered
 from dcnlib.controls import ControlSettings, run_controls
 from dcnlib.cost import count_multiplications
 from dcnlib.dcn import DynamicCapacityNetwork, Objective
 from dcnlib.digits import SPLITS
 from dcnlib.evaluation import evaluate
-from dcnlib.experiments import EXPERIMENTS, load_run, promote, run_experiment, seeded_model, test_once
-from dcnlib.house_numbers import NUMBER_SPLITS
-from dcnlib.number_images import COMPOSED, HouseNumberImages, load_house_number_images
+from dcnlib.experiments import (
+    EXPERIMENTS,
+    finished_record,
+    load_data,
+    load_run,
+    promote,
+    run_experiment,
+    seeded_model,
+    test_once,
+)
+from dcnlib.house_numbers import NO_DIGIT, NUMBER_SPLITS, in_frame, number_text
+from dcnlib.number_benchmark import run_number_benchmark
+from dcnlib.number_images import COMPOSED, TEST_DISTURBANCE
 from dcnlib.pretrained import MOST_SCALES, OPTIONS, PRETRAINED, DataName, Kind, ModelSpec, load_pretrained
 from dcnlib.results import Record, load_record, save_record
-from dcnlib.tables import benchmark_tables, controls_table, results_table
+from dcnlib.scales import MultiScaleNetwork
+from dcnlib.tables import (
+    benchmark_tables,
+    controls_table,
+    house_numbers_table,
+    number_benchmark_table,
+    number_targets_table,
+    results_table,
+)
 from dcnlib.training import TrainingSettings, fit, resolve_device
 
 DIGIT_SPLITS = sorted({split for splits in SPLITS.values() for split in splits})
 ALL_SPLITS = sorted({*DIGIT_SPLITS, *(split for splits in NUMBER_SPLITS.values() for split in splits)})
+ROOT_HELP = "folder that holds MNIST/raw or SVHN, by default $DCNLIB_DATA or the cache"
 DESCRIPTION = "Dynamic Capacity Networks: train, evaluate and take apart the models of the paper."
 
 
@@ -87,11 +106,22 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data(test)
     test.add_argument("--split", default="validation", choices=ALL_SPLITS)
     test.add_argument("--patches", type=int, help="override the number of patches at test time")
+    test.add_argument(
+        "--disturbance-seed", type=int, help="shift and rescale each image, drawn by this seed (house-numbers)"
+    )
     test.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
-    predict = command("predict", _predict, "Say which digit an image shows, and where a shipped model looked.")
+    late_test = command("test", _test, "Evaluate finished runs on the test set, and keep the results in their records.")
+    late_test.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
+    late_test.add_argument("--root", type=Path, help=ROOT_HELP)
+
+    predict = command("predict", _predict, "Say what an image shows, and where a shipped model looked.")
     predict.add_argument(
-        "images", nargs="+", type=Path, help="100x100 images: files of pixels, or .npy with values in [0, 1]"
+        "images",
+        nargs="+",
+        type=Path,
+        help="picture files, of 100x100 pixels for digits and of any size for house numbers, or .npy with values in "
+        "[0, 1]",
     )
     predict.add_argument("--pretrained", default="dcn-k8-hints", choices=PRETRAINED, help="a shipped model")
 
@@ -108,12 +138,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     experiment.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
-    benchmark = command("benchmark", _benchmark, "Measure speed, side by side, as ratios, in a quarter of an hour.")
+    benchmark = command("benchmark", _benchmark, "Measure speed, side by side, in a quarter of an hour.")
     benchmark.add_argument("--device", default="auto", help="auto, cpu or cuda")
     benchmark.add_argument(
-        "--quick", action="store_true", help="a little of everything, in a minute or two; not for figures"
+        "--quick", action="store_true", help="a little of everything, in few rounds; not for figures"
     )
-    benchmark.add_argument("--run-dir", type=Path, default=Path("runs") / "benchmark", help="keeps record.json")
+    benchmark.add_argument(
+        "--data", default=ModelSpec.data, choices=get_args(DataName), help="what is measured are the models for this"
+    )
+    benchmark.add_argument("--run-dir", type=Path, help="keeps record.json, by default runs/NAME of the record")
 
     controls = command("controls", _controls, "Compare ways to choose patches, with the shipped DCN and other runs.")
     controls.add_argument("runs", nargs="*", type=Path, help="folders of finished runs of DCNs to measure too")
@@ -128,7 +161,8 @@ def build_parser() -> argparse.ArgumentParser:
     record = command("record", _record, "Print the record of a run of this project as JSON.")
     record.add_argument("record", help="its name, such as dcn-k8-hints")
 
-    command("table", _table, "Print the table of results, made from the records, as Markdown.")
+    table = command("table", _table, "Print the table of results, made from the records, as Markdown.")
+    table.add_argument("--data", default=ModelSpec.data, choices=get_args(DataName), help="whose results")
     return parser
 
 
@@ -174,9 +208,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         help="of cluttered-mnist: mnist (if not given) or embedded, 5,000 digits that are always at hand; "
         "of house-numbers: svhn (if not given) or rendered, always at hand too",
     )
-    parser.add_argument(
-        "--root", type=Path, help="folder that holds MNIST/raw or SVHN, by default $DCNLIB_DATA or the cache"
-    )
+    parser.add_argument("--root", type=Path, help=ROOT_HELP)
 
 
 def _spec(args: argparse.Namespace) -> ModelSpec:
@@ -184,27 +216,19 @@ def _spec(args: argparse.Namespace) -> ModelSpec:
     return ModelSpec(args.model, data=args.data, scales=args.scales, **options)
 
 
-def _load(data: DataName, split: Any, args: argparse.Namespace, **options: Any) -> ClutteredMNIST | HouseNumberImages:
-    """One split of the data that a model is for, of the source and from the folder that the command line names."""
-    if data == "house-numbers":
-        return load_house_number_images(split, source=args.source or "svhn", root=args.root, **options)
-    return load_cluttered(split, source=args.source or "mnist", root=args.root, **options)
-
-
 def _train(args: argparse.Namespace) -> None:
     settings = TrainingSettings(**{option.name: getattr(args, option.name) for option in fields(TrainingSettings)})
     spec = _spec(args)
     name = args.name or _name(spec)
     run_dir = args.run_dir or Path("runs") / name
-    options = {"seed": settings.seed}
-    if spec.data == "house-numbers":
-        options["composed"] = args.composed
-    test_data = _load(spec.data, "test", args) if args.test else None  # a missing test set is told before training
+    where = {"source": args.source, "root": args.root}
+    options = {"composed": args.composed} if spec.data == "house-numbers" else {}
+    test_data = load_data(spec.data, "test", **where) if args.test else None  # a missing one is told before training
     model = seeded_model(spec, settings)
     record = fit(
         model,
-        _load(spec.data, "train", args, **options),
-        _load(spec.data, "validation", args),
+        load_data(spec.data, "train", **where, seed=settings.seed, **options),
+        load_data(spec.data, "validation", **where),
         settings,
         name=name,
         description=spec.describe(),
@@ -230,39 +254,88 @@ def _evaluate(args: argparse.Namespace) -> None:
         model = spec.build()
         load_weights(args.weights, model)
     model.to(resolve_device(args.device))
-    data = _load(spec.data, args.split, args)
+    options: dict[str, Any] = {}
+    if args.disturbance_seed is not None:
+        if spec.data != "house-numbers":
+            raise ValueError(f"--disturbance-seed is for models of house-numbers, this one is for {spec.data}")
+        options = {"disturbance": TEST_DISTURBANCE, "seed": args.disturbance_seed}
+    data = load_data(spec.data, args.split, source=args.source, root=args.root, **options)
     result = evaluate(model, data, k=args.patches)
-    print(f"{args.split} error {result.rate} on {len(data)} images, source {data.describe()['source']}")
+    disturbed = f", shifted and rescaled by seed {args.disturbance_seed}" if options else ""
+    print(f"{args.split} error {result.rate} on {len(data)} images, source {data.describe()['source']}{disturbed}")
 
 
+def _test(args: argparse.Namespace) -> None:
+    for run_dir in args.runs:
+        record = finished_record(run_dir)
+        name, model = load_run(run_dir)
+        source = record["data"]["train"]["source"]
+        data = load_data(ModelSpec(**record["model"]).data, "test", source=source, root=args.root)
+        print(f"== {name}")
+        _print_outcome(test_once(model, run_dir, data))
+
+
+@torch.no_grad()
 def _predict(args: argparse.Namespace) -> None:
-    model = load_pretrained(args.pretrained)
+    spec, model = PRETRAINED[args.pretrained], load_pretrained(args.pretrained)
     for path in args.images:
-        image = read_image(path)
-        if isinstance(model, DynamicCapacityNetwork):
+        image, size = read_image(path, spec.data)
+        check_values(image)
+        told = []
+        if spec.kind == "dcn":
+            assert isinstance(model, DynamicCapacityNetwork | MultiScaleNetwork)
             look = model.attend(image)
-            boxes = model.geometry.boxes(look.cells[0], look.coarse_map.shape[3])
-            before, after = int(look.coarse_logits.argmax()), int(look.logits.argmax())
-            corners = " ".join(f"{top},{left}" for top, left, _, _ in boxes.tolist())
-            print(f"{path}: {after} (at first glance {before}; patches at {corners})")
+            logits, boxes = look.logits[0], _in_picture(model.patch_boxes(look)[0], image, size)
+            corners = " ".join(f"{top},{left}-{bottom},{right}" for top, left, bottom, right in boxes.tolist())
+            told = [f"at first glance {_answer(look.coarse_logits[0])}", f"patches at {corners}"]
         else:
-            check_values(image)
-            with torch.no_grad():
-                print(f"{path}: {int(model(image).argmax())}")
+            logits = model(image)[0]
+        if spec.data == "house-numbers":
+            told.insert(0, f"digits {_digits(logits)}")
+        print(f"{path}: {_answer(logits)}" + (f" ({'; '.join(told)})" if told else ""))
 
 
-def read_image(path: Path) -> Tensor:
-    """A grey image (1, 1, H, W) from a picture file, or from an .npy array (H, W) of values in [0, 1]."""
+def _answer(logits: Tensor) -> str:
+    """The digit that scores (L,) favour, or the number that scores (P, L) do."""
+    return number_text(logits.argmax(-1).tolist()) if logits.ndim == 2 else str(int(logits.argmax()))
+
+
+def _digits(logits: Tensor) -> str:
+    """The digits that scores (P, L) favour, each with its probability."""
+    probabilities, labels = logits.softmax(-1).max(-1)
+    pairs = zip(labels.tolist(), probabilities.tolist(), strict=True)
+    return ", ".join(f"{label} {probability:.0%}" for label, probability in pairs if label != NO_DIGIT) or "none"
+
+
+def _in_picture(boxes: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Boxes (k, 4) in pixels of an image, in those of the picture of `size` that it was made from; none goes beyond."""
+    ends = torch.tensor(size).repeat(2)
+    scaled = boxes * ends / torch.tensor(image.shape[2:]).repeat(2)
+    return scaled.round().int().clamp(min=0).minimum(ends)
+
+
+def read_image(path: Path, data: DataName) -> tuple[Tensor, tuple[int, int]]:
+    """A grey image (1, 1, H, W), and the height and width in pixels of the picture that it was made from.
+
+    The file is a picture, which is resized for house numbers as their loader does it, or an .npy array (H, W) of values
+    in [0, 1]. Raises FileNotFoundError or ValueError if there is none.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no image at {path}")
     if path.suffix == ".npy":
         pixels = np.load(path, allow_pickle=False)
+        if pixels.ndim != 2:
+            raise ValueError(f"an image must have shape (H, W), {path} has {pixels.shape}")
+        size = pixels.shape
     else:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("L")) / 255
-    if pixels.ndim != 2:
-        raise ValueError(f"an image must have shape (H, W), {path} has {pixels.shape}")
-    return torch.from_numpy(pixels.astype(np.float32))[None, None]
+        try:
+            with Image.open(path) as picture:
+                grey = ImageOps.exif_transpose(picture).convert("L")
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{path} can't be read as a picture: {error}") from error
+        size = grey.height, grey.width
+        pixels = (in_frame(grey) if data == "house-numbers" else np.asarray(grey)) / 255
+    return torch.from_numpy(pixels.astype(np.float32))[None, None], size
 
 
 def _count(args: argparse.Namespace) -> None:
@@ -282,10 +355,14 @@ def _experiment(args: argparse.Namespace) -> None:
 
 def _benchmark(args: argparse.Namespace) -> None:
     settings = replace(SMOKE if args.quick else BenchmarkSettings(), device=args.device)
-    record = run_benchmark(settings, report=lambda what: print(f"measuring {what}", file=sys.stderr, flush=True))
-    save_record(args.run_dir / "record.json", record)
-    print(benchmark_tables(record))
-    print(f"\nkept in {args.run_dir}")
+    run, tables = run_benchmark, benchmark_tables
+    if args.data == "house-numbers":
+        run, tables = run_number_benchmark, number_benchmark_table
+    record = run(settings, report=lambda what: print(f"measuring {what}", file=sys.stderr, flush=True))
+    run_dir = args.run_dir or Path("runs") / record["name"]
+    save_record(run_dir / "record.json", record)
+    print(tables(record))
+    print(f"\nkept in {run_dir}")
 
 
 def _controls(args: argparse.Namespace) -> None:
@@ -316,7 +393,10 @@ def _record(args: argparse.Namespace) -> None:
 
 
 def _table(args: argparse.Namespace) -> None:
-    print(results_table())
+    if args.data == "house-numbers":
+        print(house_numbers_table(), number_targets_table(), sep="\n\n")
+    else:
+        print(results_table())
 
 
 def _reporting() -> dict[str, Any]:

@@ -61,8 +61,7 @@ def run_benchmark(settings: BenchmarkSettings, *, report: Callable[[str], None] 
     Raises ValueError where torch.compile has no C++ compiler, or the device isn't there.
     """
     device = resolve_device(settings.device)
-    if not can_compile():
-        raise ValueError("the benchmark compares compiled models: install a C++ compiler such as g++")
+    check_compiler()
     threads = sorted({1, torch.get_num_threads()}) if device.type == "cpu" else [torch.get_num_threads()]
     pool = ClutteredMNIST(load_digits("all", source="embedded"), seed=0)
     images = to_device(pool[np.arange(max(settings.batches))], device)[0]
@@ -89,6 +88,12 @@ def run_benchmark(settings: BenchmarkSettings, *, report: Callable[[str], None] 
     return {**record, **environment(device.type)}
 
 
+def check_compiler() -> None:
+    """Raise ValueError where torch.compile can't make code."""
+    if not can_compile():
+        raise ValueError("the benchmark compares compiled models: install a C++ compiler such as g++")
+
+
 def convolution_rate(device: torch.device, threads: int) -> float:
     """Multiplications a second of this machine in a convolution like the fine layers': 24 to 24 channels, 3x3."""
     conv = nn.Conv2d(24, 24, 3, padding=1).to(device).to(memory_format=torch.channels_last)
@@ -113,7 +118,7 @@ def measure_inference(images: Tensor, threads: list[int], rounds: int) -> Record
                 "fine, eager": models["fine"],
                 "dcn, eager": models[DCN],
             }
-            by_threads[str(count)] = _per_image(competitors, images, rounds)
+            by_threads[str(count)] = per_image(competitors, images, rounds)
     best = {name: min(times[name] for times in by_threads.values()) for name in by_threads[str(threads[0])]}
     return {
         "batch": len(images),
@@ -172,7 +177,7 @@ def measure_patches(images: Tensor, ks: tuple[int, ...], rounds: int) -> Record:
         assert isinstance(dcn, DynamicCapacityNetwork)
         dcn.k = k
         competitors[str(k)] = compile_for_inference(dcn, images)
-    return {"batch": len(images), "milliseconds": _per_image(competitors, images, rounds)}
+    return {"batch": len(images), "milliseconds": per_image(competitors, images, rounds)}
 
 
 def measure_training(name: str, device: torch.device, steps: int) -> Record:
@@ -225,7 +230,7 @@ def measure_growth(size: int, device: torch.device, rounds: int) -> Record:
         "size": size,
         "batch": len(images),
         "multiplications": {name: count_multiplications(model).total for name, model in models.items()},
-        "milliseconds": _per_image(competitors, images, rounds),
+        "milliseconds": per_image(competitors, images, rounds),
         "peak_memory": {name: peak_memory(name, size, device) for name in models},
     }
 
@@ -256,7 +261,8 @@ def load_sized(name: str, images: Tensor) -> SingleCapacityNetwork | DynamicCapa
     return model.to(images.device).to(memory_format=torch.channels_last)
 
 
-def _per_image(competitors: Mapping[str, Callable[[Tensor], Tensor]], images: Tensor, rounds: int) -> Milliseconds:
+def per_image(competitors: Mapping[str, Callable[[Tensor], Tensor]], images: Tensor, rounds: int) -> Milliseconds:
+    """Milliseconds an image of a batch that each competitor takes, in turns; see `interleaved`."""
     calls = {name: lambda model=model: model(images) for name, model in competitors.items()}
     with torch.no_grad():
         return {name: 1e3 * seconds / len(images) for name, seconds in interleaved(calls, rounds).items()}

@@ -161,6 +161,11 @@ class DynamicCapacityNetwork(CheckedNetwork):
         refined_map = replace_cells(coarse_map, cells, fine_vectors)
         return Attention(coarse_map, *passes.attention(), cells, patches, fine_vectors, refined_map, logits)
 
+    def patch_boxes(self, look: Attention) -> Tensor:
+        """Where the patches of a look lie in its images: (B, k, 4) top, left, bottom, right in pixels, the last two
+        excluded."""
+        return self.geometry.boxes(look.cells, look.coarse_map.shape[3])
+
     def loss(self, images: Tensor, labels: Tensor, k: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the refined prediction plus hints for the coarse layers (section 3.3), and the named parts.
 

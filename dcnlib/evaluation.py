@@ -22,11 +22,13 @@ class Data(Protocol):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's answers on a data set: error rate, mean cross-entropy in nats, predicted labels (N,) or (N, P)."""
+    """A model's answers on a data set: error rate, mean cross-entropy in nats, predicted labels (N,) or (N, P), and
+    whether each answer was wrong (N,)."""
 
     rate: ErrorRate
     loss: float
     predictions: Tensor
+    wrong: Tensor
 
     def as_record(self) -> Record:
         return {**self.rate.as_record(), "loss": self.loss}
@@ -55,7 +57,7 @@ def evaluate(
     device = next(model.parameters()).device
     if k is not None:
         options["k"] = k
-    predictions, losses, wrong = [], [], 0
+    predictions, losses, wrong = [], [], []
     with evaluation_mode(model):
         for indices in np.split(np.arange(len(data)), range(batch_size, len(data), batch_size)):
             images, labels = to_device(data[indices], device)
@@ -65,9 +67,10 @@ def evaluate(
             logits = model(images, **options).float()
             losses.append(len(images) * cross_entropy(logits, labels).item())
             predictions.append(logits.argmax(-1).cpu())
-            wrong += int((predictions[-1] != labels.cpu()).reshape(len(images), -1).any(1).sum())
-    rate = ErrorRate(wrong, len(data))
-    return Evaluation(rate, float(np.sum(losses)) / len(data), torch.cat(predictions))
+            wrong.append((predictions[-1] != labels.cpu()).reshape(len(images), -1).any(1))
+    all_wrong = torch.cat(wrong)
+    rate = ErrorRate(int(all_wrong.sum()), len(data))
+    return Evaluation(rate, float(np.sum(losses)) / len(data), torch.cat(predictions), all_wrong)
 
 
 def to_device(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:

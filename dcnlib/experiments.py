@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import sysconfig
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,18 +17,19 @@ from dcnlib.checkpoints import load_weights, save_weights
 from dcnlib.cluttered import SEEDS, ClutteredMNIST, load_cluttered
 from dcnlib.digits import load_digits
 from dcnlib.evaluation import evaluate
-from dcnlib.number_images import HouseNumberImages
-from dcnlib.pretrained import PRETRAINED, ModelSpec, load_pretrained
+from dcnlib.number_images import HouseNumberImages, load_house_number_images, project_images
+from dcnlib.pretrained import PRETRAINED, DataName, ModelSpec, load_pretrained
+from dcnlib.rendered_numbers import render_numbers
 from dcnlib.results import Record, load_record, project_root, save_record
 from dcnlib.training import TrainingSettings, fit, seed_everything
 
 Scale = Literal["smoke", "fast", "paper"]
+Images = ClutteredMNIST | HouseNumberImages
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A model, how many times it sees the 55,000 training digits, and where else its `TrainingSettings` aren't the
-    default."""
+    """A model, how many epochs it is trained, and where else its `TrainingSettings` aren't the default."""
 
     spec: ModelSpec
     epochs: int
@@ -63,11 +65,27 @@ EXPERIMENTS: dict[str, Experiment] = {
         epochs=70,
         settings={"batch_size": 128, "learning_rate": 5e-4, "weight_decay": 0.01, "clip_norm": 1.0},
     ),
+    "house-numbers-coarse": Experiment(PRETRAINED["house-numbers-coarse"], epochs=100),
+    "house-numbers-coarse-seed1": Experiment(PRETRAINED["house-numbers-coarse"], epochs=100, settings={"seed": 1}),
+    "house-numbers-coarse-seed2": Experiment(PRETRAINED["house-numbers-coarse"], epochs=100, settings={"seed": 2}),
+    "house-numbers-coarse-scales2": Experiment(ModelSpec("coarse", data="house-numbers", scales=2), epochs=100),
+    "house-numbers-coarse-scales3": Experiment(ModelSpec("coarse", data="house-numbers", scales=3), epochs=100),
+    "house-numbers-fine": Experiment(PRETRAINED["house-numbers-fine"], epochs=25),
+    "house-numbers-fine-scales2": Experiment(ModelSpec("fine", data="house-numbers", scales=2), epochs=25),
+    "house-numbers-fine-scales3": Experiment(ModelSpec("fine", data="house-numbers", scales=3), epochs=25),
+    "house-numbers-dcn-k8": Experiment(PRETRAINED["house-numbers-dcn-k8"], epochs=60),
+    "house-numbers-dcn-k8-seed1": Experiment(PRETRAINED["house-numbers-dcn-k8"], epochs=60, settings={"seed": 1}),
+    "house-numbers-dcn-k8-seed2": Experiment(PRETRAINED["house-numbers-dcn-k8"], epochs=60, settings={"seed": 2}),
+    "house-numbers-dcn-k8-scales2": Experiment(ModelSpec("dcn", k=8, data="house-numbers", scales=2), epochs=60),
+    "house-numbers-dcn-k8-scales3": Experiment(ModelSpec("dcn", k=8, data="house-numbers", scales=3), epochs=60),
 }
 
 
 # Records of measurements on trained models.
-MEASUREMENTS = ("benchmark", "controls")
+MEASUREMENTS = ("benchmark", "controls", "house-numbers-benchmark")
+# How many images smoke scale takes of what is always at hand.
+SMOKE_DIGITS = {"train": 256, "validation": 200}
+SMOKE_NUMBERS = {"train": 64, "validation": 100}
 
 
 def run_experiment(
@@ -75,7 +93,7 @@ def run_experiment(
 ) -> tuple[nn.Module | None, Record]:
     """A model of `EXPERIMENTS` in eval mode on the CPU, and the record of its run.
 
-    smoke: trained here and now on 256 embedded digits for one epoch; nothing is written.
+    smoke: trained here and now on a few images for one epoch (`smoke_digits`, `smoke_numbers`); nothing is written.
     fast: shipped weights (None where none are shipped) and the committed record.
     paper: trained in full in `runs/NAME` of the project, resumed if it was interrupted, loaded if it is finished; the
     test set is looked at once, at the end. `reporting` (`progress`, `on_epoch`) goes to `fit`.
@@ -84,15 +102,16 @@ def run_experiment(
     if name not in EXPERIMENTS:
         raise ValueError(f"name must be one of {', '.join(EXPERIMENTS)}, got {name!r}")
     experiment = EXPERIMENTS[name]
+    data = experiment.spec.data
     if scale == "fast":
         return (load_pretrained(name) if name in PRETRAINED else None), load_record(name)
 
     run: dict[str, Any] = {"name": name, "description": experiment.spec.describe(), **reporting}
     if scale == "smoke":
         settings = TrainingSettings(**experiment.settings | {"epochs": 1, "batch_size": 32, "device": device})
-        train = ClutteredMNIST(load_digits("train", source="embedded").subset(256), seed=settings.seed, fresh=True)
         model = seeded_model(experiment.spec, settings)
-        record = fit(model, train, validation_set(scale), settings, **run)
+        few: Callable[..., Images] = smoke_numbers if data == "house-numbers" else smoke_digits
+        record = fit(model, few("train"), few("validation"), settings, **run)
         return model.cpu(), record
 
     usual: dict[str, Any] = {"epochs": experiment.epochs, "device": device, "compile": can_compile()}
@@ -104,10 +123,33 @@ def run_experiment(
         if "test" in record:
             load_weights(folder / "weights.safetensors", model)
             return model.eval(), record
-    train, validation = (load_cluttered(split, source="mnist") for split in ("train", "validation"))
+    train = load_data(data, "train", seed=settings.seed)
+    validation, test = (load_data(data, split) for split in ("validation", "test"))
     fit(model, train, validation, settings, run_dir=folder, **run)
-    record = test_once(model, folder, load_cluttered("test", source="mnist"))
-    return model.cpu(), record
+    return model.cpu(), test_once(model, folder, test)
+
+
+def load_data(
+    data: DataName, split: Any, *, source: Any = None, root: str | Path | None = None, **options: Any
+) -> Images:
+    """A split of the data that a model is for: of MNIST or SVHN, unless another source is named.
+
+    The options go to `load_cluttered` or `load_house_number_images`.
+    """
+    if data == "house-numbers":
+        return load_house_number_images(split, source=source or "svhn", root=root, **options)
+    return load_cluttered(split, source=source or "mnist", root=root, **options)
+
+
+def smoke_digits(split: Literal["train", "validation"]) -> ClutteredMNIST:
+    """A few embedded digits in clutter, fresh each epoch for `train`."""
+    digits = load_digits(split, source="embedded").subset(SMOKE_DIGITS[split])
+    return ClutteredMNIST(digits, seed=SEEDS[split], fresh=split == "train")
+
+
+def smoke_numbers(split: Literal["train", "validation"]) -> HouseNumberImages:
+    """A few rendered house numbers; those of `train` are disturbed and as many composed ones come with them."""
+    return project_images(render_numbers(split, SMOKE_NUMBERS[split]))
 
 
 def seeded_model(spec: ModelSpec, settings: TrainingSettings) -> nn.Module:
@@ -116,13 +158,14 @@ def seeded_model(spec: ModelSpec, settings: TrainingSettings) -> nn.Module:
     return spec.build()
 
 
-def test_once(model: nn.Module, run_dir: str | Path, test_data: ClutteredMNIST | HouseNumberImages) -> Record:
+def test_once(model: nn.Module, run_dir: str | Path, test_data: Images) -> Record:
     """Evaluate a finished run's model on the test set, in all its `ways` of answering if it has several, and keep the
-    results in the run's record."""
+    results in the run's record. Which images it got wrong stands there too, so that runs compare image by image."""
     path = Path(run_dir) / "record.json"
     record = json.loads(path.read_text())
     record["data"]["test"] = test_data.describe()
-    record["test"] = evaluate(model, test_data).as_record()
+    result = evaluate(model, test_data)
+    record["test"] = {**result.as_record(), "wrong": result.wrong.nonzero().flatten().tolist()}
     for way, options in getattr(model, "ways", {}).items():
         seed_everything(record["settings"]["seed"])
         record.setdefault("test_ways", {})[way] = evaluate(model, test_data, **options).as_record()
@@ -135,13 +178,14 @@ def load_run(run_dir: str | Path) -> tuple[str, nn.Module]:
 
     Raises FileNotFoundError for an unfinished run.
     """
-    record = _finished(run_dir)
+    record = finished_record(run_dir)
     model = ModelSpec(**record["model"]).build()
     load_weights(Path(run_dir) / "weights.safetensors", model)
     return record["name"], model.eval()
 
 
-def _finished(run_dir: str | Path) -> Record:
+def finished_record(run_dir: str | Path) -> Record:
+    """The record of a finished run. Raises FileNotFoundError for an unfinished one."""
     path = Path(run_dir) / "record.json"
     if not path.is_file():
         raise FileNotFoundError(f"{run_dir} holds no finished run: no record.json")
@@ -152,7 +196,7 @@ def promote(run_dir: str | Path) -> list[Path]:
     """Copy a finished, tested run (or one of `MEASUREMENTS`) into the project: its record to `results/`, and the
     weights of a shipped model to `dcnlib/weights/`. Returns the files written; raises FileNotFoundError or ValueError
     for an unfinished run."""
-    record = _finished(run_dir)
+    record = finished_record(run_dir)
     if "test" not in record and record["name"] not in MEASUREMENTS:
         raise ValueError(f"{run_dir} was not evaluated on the test set: finish it first")
     root, name = project_root(), record["name"]
@@ -173,8 +217,22 @@ def validation_set(scale: Scale) -> ClutteredMNIST:
     """
     check_scale(scale)
     if scale == "smoke":
-        return ClutteredMNIST(load_digits("validation", source="embedded").subset(200), seed=SEEDS["validation"])
+        return smoke_digits("validation")
     return load_cluttered("all", source="embedded")
+
+
+def number_validation_set(scale: Scale) -> HouseNumberImages:
+    """What a notebook evaluates on: at smoke scale 100 rendered numbers, else the validation photographs of SVHN.
+
+    Where there is no SVHN, all rendered validation numbers stand in for them: look at `.numbers.source`.
+    """
+    check_scale(scale)
+    if scale == "smoke":
+        return smoke_numbers("validation")
+    try:
+        return load_house_number_images("validation", source="svhn")
+    except FileNotFoundError:
+        return load_house_number_images("validation", source="rendered")
 
 
 def check_scale(scale: str) -> None:

@@ -7,11 +7,13 @@ paper came to 64x128 could not be checked.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
 NumberSource = Literal["svhn", "rendered"]
 NumberSplit = Literal["train", "validation", "test", "extra"]
@@ -147,6 +149,20 @@ def load_house_numbers(split: NumberSplit, *, source: NumberSource, root: str | 
             raise ValueError(f"none of the {len(numbers)} training photographs falls into the split {split!r}")
         numbers = numbers.where(keep)
     return numbers
+
+
+def in_frame(grey: Image.Image) -> np.ndarray:
+    """A whole grey picture, of mode L, at the size of all images: (64, 128) uint8."""
+    height, width = FRAME
+    return np.asarray(grey.resize((width, height), Image.Resampling.BILINEAR))  # Pillow averages where it shrinks
+
+
+def number_text(labels: Iterable[int]) -> str:
+    """A number (5,) as it is written: its digits, "_" for a gap between them, which only an answer may have.
+
+    "no number" if there is no digit at all.
+    """
+    return "".join("_" if label == NO_DIGIT else str(label) for label in labels).rstrip("_") or "no number"
 
 
 def held_out(names: np.ndarray) -> np.ndarray:

@@ -78,7 +78,7 @@ def _look(dcn: DynamicCapacityNetwork, attention: Attention, k: int, logits: Ten
     coarse_vectors = gather_cells(attention.coarse_map, cells)
     return Look(
         cells=cells[0],
-        boxes=dcn.geometry.boxes(cells[0], attention.coarse_map.shape[3]),
+        boxes=dcn.patch_boxes(attention)[0, :k],
         saliency=attention.saliency[0],
         distances=(coarse_vectors - attention.fine_vectors[:, :k])[0].norm(dim=-1),
         before=attention.coarse_logits[0].softmax(-1),

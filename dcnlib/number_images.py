@@ -3,7 +3,7 @@
 import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -210,27 +210,34 @@ class HouseNumberImages(torch.utils.data.Dataset):
         return self.render(index), self._labels[torch.as_tensor(index, dtype=torch.int64)]
 
 
-def load_house_number_images(
-    split: NumberSplit,
+def project_images(
+    numbers: HouseNumbers,
     *,
-    source: NumberSource,
-    root: str | Path | None = None,
     seed: int = 0,
     disturbance: Disturbance | None = None,
     composed: float | None = None,
 ) -> HouseNumberImages:
-    """The project's house numbers: `train` is disturbed and half composed, fresh each epoch; the others stay plain.
+    """The project's images of house numbers: those of `train` are disturbed and half composed, fresh each epoch.
 
-    Those too are disturbed where `disturbance` says so, by `seed`:
-    `load_house_number_images("test", source="svhn", disturbance=TEST_DISTURBANCE, seed=7)`.
+    Those of other splits stay plain unless `disturbance`, drawn by `seed`, or `composed` say otherwise.
     """
-    train = split == "train"
+    train = numbers.split == "train"
     if disturbance is None:
         disturbance = TRAINING_DISTURBANCE if train else NO_DISTURBANCE
     if composed is None:
         composed = COMPOSED if train else 0.0
-    numbers = load_house_numbers(split, source=source, root=root)
     return HouseNumberImages(numbers, disturbance=disturbance, composed=composed, seed=seed, fresh=train)
+
+
+def load_house_number_images(
+    split: NumberSplit, *, source: NumberSource, root: str | Path | None = None, **options: Any
+) -> HouseNumberImages:
+    """`project_images`, which the options go to, of one split of a source: `load_house_numbers`.
+
+    Test images shifted and rescaled by a seed:
+    `load_house_number_images("test", source="svhn", disturbance=TEST_DISTURBANCE, seed=7)`.
+    """
+    return project_images(load_house_numbers(split, source=source, root=root), **options)
 
 
 def _placements(

@@ -1,4 +1,4 @@
-"""The models of the paper's table by name: how each is built, and the trained weights shipped with the package."""
+"""The models of the paper's tables by name: how each is built, and the trained weights shipped with the package."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -130,6 +130,9 @@ PRETRAINED: dict[str, ModelSpec] = {
     "dcn-k8-no-hints": ModelSpec("dcn", k=8, hint_weight=0.0),
     "ram": ModelSpec("ram", sigma_steps=45000),
     "draw": ModelSpec("draw"),
+    "house-numbers-coarse": ModelSpec("coarse", data="house-numbers"),
+    "house-numbers-fine": ModelSpec("fine", data="house-numbers"),
+    "house-numbers-dcn-k8": ModelSpec("dcn", k=8, data="house-numbers"),
 }
 
 

@@ -103,7 +103,7 @@ def environment(device: str) -> Record:
     """Where a run happened: machine, versions, git revision and time. Holds no path and no host name."""
     import torch
 
-    packages = ("dcnlib", "torch", "torchvision", "numpy", "mlxtend")
+    packages = ("dcnlib", "torch", "torchvision", "numpy", "mlxtend", "h5py", "pillow")
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_revision": _git("rev-parse", "HEAD"),

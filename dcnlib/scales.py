@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dcnlib.attention import center_cells, coarse_norm, random_cells
 from dcnlib.checks import check_images
 from dcnlib.dcn import Attention, DynamicCapacityNetwork, ImageShape, SingleCapacityNetwork
 from dcnlib.patches import Geometry
@@ -96,9 +97,11 @@ class Pyramid:
         """Images (B, C, H, W) on canvases, each scale the mean of 2x2 pixels of the one before, zeros between them."""
         if self.scales == 1:
             return images
-        canvas = images.new_zeros(*images.shape[:2], *self.canvas_shape)
-        for frame in self.frames:
-            frame.cut(canvas).copy_(images)
+        height, width = self.canvas_shape
+        canvas = images.new_zeros(*images.shape[:2], height, width)
+        # Added up, not written into place: torch.compile with frozen weights fails on a canvas that is written to.
+        for top, left, bottom, right in self.frames:
+            canvas = canvas + F.pad(images, (left, width - right, top, height - bottom))
             images = F.avg_pool2d(images, 2)
         return canvas
 
@@ -132,10 +135,19 @@ class MultiScaleNetwork(nn.Module):
 
     network: a `DynamicCapacityNetwork` or `SingleCapacityNetwork` for canvases, whose top layers read the map scale by
     scale (`pyramid.regions`). images (B, C, H, W) floating point in [0, 1] -> logits (B, L) or (B, P, L).
+
+    Raises ValueError for a policy that knows nothing of the top layers, and so can't tell the cells of a scale from
+    those between the scales. A policy of your own should score the latter lowest: `pyramid.regions`.
     """
 
     def __init__(self, network: DynamicCapacityNetwork | SingleCapacityNetwork, pyramid: Pyramid) -> None:
         super().__init__()
+        policy = getattr(network, "policy", None)
+        if pyramid.scales > 1 and policy in (random_cells, center_cells, coarse_norm):
+            raise ValueError(
+                f"the policy {policy.__name__} would choose cells between the scales: at {pyramid.scales} scales, use "
+                "entropy-gradient or class-score-gradient"
+            )
         self.network = network
         self.pyramid = pyramid
 
@@ -155,6 +167,11 @@ class MultiScaleNetwork(nn.Module):
         if not isinstance(self.network, DynamicCapacityNetwork):
             raise TypeError(f"a {type(self.network).__name__} chooses no patches to attend to")
         return self.network.attend(self._pack(images), **options)
+
+    def patch_boxes(self, look: Attention) -> Tensor:
+        """Where the patches of a look lie in its images, whatever their scale: (B, k, 4) in pixels of the image as it
+        is."""
+        return self.pyramid.locate(look.cells)[1]
 
     def loss(self, images: Tensor, labels: Tensor, **options: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The network's loss, and its named parts: the contract that `fit` trains by."""

@@ -26,7 +26,7 @@ from h5py import h5d, h5g, h5r, h5s
 from PIL import Image
 
 from dcnlib.digits import cache_folder
-from dcnlib.house_numbers import FRAME, NO_DIGIT, POSITIONS, Dropped, HouseNumbers
+from dcnlib.house_numbers import FRAME, NO_DIGIT, POSITIONS, Dropped, HouseNumbers, in_frame
 from dcnlib.results import atomic_write
 
 LABELS_FILE = "digitStruct.mat"
@@ -174,9 +174,7 @@ def _load_image(folder: Path, name: str) -> tuple[np.ndarray, tuple[int, int]]:
             grey = photograph.convert("L")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BadEntry("bad_image") from error
-    height, width = FRAME
-    resized = grey.resize((width, height), Image.Resampling.BILINEAR)  # Pillow averages where it shrinks
-    return np.asarray(resized), (grey.height, grey.width)
+    return in_frame(grey), (grey.height, grey.width)
 
 
 def _entries(path: Path) -> Iterator[tuple[str, list[np.ndarray]] | BadEntry]:

@@ -1,0 +1,59 @@
+"""The clock for models of house numbers: milliseconds an image of each model at each number of scales, side by side.
+
+The models are untrained: how long one takes doesn't depend on its weights.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from torch import Tensor
+
+from dcnlib.benchmark import BenchmarkSettings, check_compiler, per_image
+from dcnlib.cost import count_multiplications
+from dcnlib.evaluation import to_device
+from dcnlib.inference import compile_for_inference
+from dcnlib.number_images import project_images
+from dcnlib.pretrained import MOST_SCALES, NUMBER_KINDS, ModelSpec
+from dcnlib.rendered_numbers import render_numbers
+from dcnlib.results import Record, environment
+from dcnlib.training import resolve_device
+
+BATCH = 32
+
+
+def run_number_benchmark(settings: BenchmarkSettings, *, report: Callable[[str], None] = lambda what: None) -> Record:
+    """Measure every model as it is and compiled, in as many rounds as the settings say, in a quarter of an hour on two
+    CPU cores. `report` is told what is being done.
+
+    Raises ValueError where torch.compile has no C++ compiler, or the device isn't there.
+    """
+    device = resolve_device(settings.device)
+    check_compiler()
+    images = to_device(project_images(render_numbers("validation", BATCH))[np.arange(BATCH)], device)[0]
+    specs = [
+        ModelSpec(kind, data="house-numbers", scales=scales)
+        for kind in NUMBER_KINDS
+        for scales in range(1, MOST_SCALES + 1)
+    ]
+    models = {spec: spec.build().to(device).eval() for spec in specs}
+    competitors: dict[str, Callable[[Tensor], Tensor]] = {}
+    for spec, model in models.items():
+        report(f"compiling, {spec.kind} at {spec.scales} scales")
+        competitors[f"{spec} eager"] = model
+        competitors[f"{spec} compiled"] = compile_for_inference(model, images)
+    report("inference")
+    times = per_image(competitors, images, settings.rounds)
+    rows = [
+        {
+            **spec.describe(),
+            "multiplications": count_multiplications(model).total,
+            "milliseconds": {way: times[f"{spec} {way}"] for way in ("eager", "compiled")},
+        }
+        for spec, model in models.items()
+    ]
+    return {
+        "name": "house-numbers-benchmark",
+        "settings": {"batch": BATCH, "rounds": settings.rounds, "device": settings.device},
+        "models": rows,
+        **environment(device.type),
+    }
