@@ -280,7 +280,6 @@ def _predict(args: argparse.Namespace) -> None:
     spec, model = PRETRAINED[args.pretrained], load_pretrained(args.pretrained)
     for path in args.images:
         image, size = read_image(path, spec.data)
-        check_values(image)
         told = []
         if spec.kind == "dcn":
             assert isinstance(model, DynamicCapacityNetwork | MultiScaleNetwork)
@@ -289,6 +288,7 @@ def _predict(args: argparse.Namespace) -> None:
             corners = " ".join(f"{top},{left}-{bottom},{right}" for top, left, bottom, right in boxes.tolist())
             told = [f"at first glance {_answer(look.coarse_logits[0])}", f"patches at {corners}"]
         else:
+            check_values(image)
             logits = model(image)[0]
         if spec.data == "house-numbers":
             told.insert(0, f"digits {_digits(logits)}")

@@ -6,11 +6,13 @@ import time
 import pytest
 import torch
 
-from dcnlib import benchmark, count_multiplications, load_pretrained
+from dcnlib import benchmark, count_multiplications, load_pretrained, number_benchmark
 from dcnlib.__main__ import main
 from dcnlib.benchmark import SMOKE, peak_memory, run_benchmark
 from dcnlib.clock import interleaved
-from dcnlib.tables import benchmark_tables
+from dcnlib.experiments import MEASUREMENTS
+from dcnlib.number_benchmark import BATCH, run_number_benchmark
+from dcnlib.tables import benchmark_tables, number_benchmark_table
 
 
 @pytest.fixture
@@ -18,11 +20,12 @@ def without_compiler(monkeypatch):
     """The benchmark on plain models, which takes seconds; compiled models have tests of their own."""
     monkeypatch.setattr(benchmark, "can_compile", lambda: True)
     monkeypatch.setattr(benchmark, "compile_frozen", lambda function, images: torch.no_grad()(function))
-    monkeypatch.setattr(
-        benchmark,
-        "compile_for_inference",
-        lambda model, images: torch.no_grad()(benchmark.prepare_for_inference(model, images).forward),
-    )
+    for module in (benchmark, number_benchmark):
+        monkeypatch.setattr(
+            module,
+            "compile_for_inference",
+            lambda model, images: torch.no_grad()(benchmark.prepare_for_inference(model, images).forward),
+        )
     monkeypatch.setattr(torch, "compile", lambda function: function)
 
 
@@ -63,10 +66,31 @@ def test_a_benchmark_covers_its_settings_and_its_tables_are_made_from_the_record
     assert {"git_revision", "versions", "machine", "created"} <= record.keys()
 
 
+def test_models_of_house_numbers_are_measured_at_every_number_of_scales(without_compiler, tmp_path, capsys):
+    arguments = ["benchmark", "--data", "house-numbers", "--quick", "--device", "cpu", "--run-dir", str(tmp_path)]
+    assert main(arguments) == 0
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record["name"] in MEASUREMENTS
+    assert record["settings"] == {"batch": BATCH, "rounds": SMOKE.rounds, "device": "cpu"}
+    rows = {(row["kind"], row["scales"]): row for row in record["models"]}
+    assert list(rows) == [(kind, scales) for kind in ("coarse", "fine", "dcn") for scales in (1, 2, 3)]
+    for row in rows.values():
+        assert row["milliseconds"].keys() == {"eager", "compiled"}
+        assert min(row["milliseconds"].values()) > 0
+    totals = [rows[kind, 1]["multiplications"] for kind in ("coarse", "dcn", "fine")]
+    assert totals == sorted(totals)
+    told = number_benchmark_table(record)
+    assert told in capsys.readouterr().out
+    times = [rows[kind, 3]["milliseconds"]["compiled"] for kind in ("fine", "dcn")]
+    (line,) = (line for line in told.splitlines() if line.startswith("| dcn | 3 |"))
+    assert line.endswith(f"{times[1]:.2f} ({times[0] / times[1]:.2f}x) |")
+
+
 def test_without_a_compiler_it_says_what_is_missing(monkeypatch):
     monkeypatch.setattr(benchmark, "can_compile", lambda: False)
-    with pytest.raises(ValueError, match=r"C\+\+ compiler"):
-        run_benchmark(SMOKE)
+    for run in (run_benchmark, run_number_benchmark):
+        with pytest.raises(ValueError, match=r"C\+\+ compiler"):
+            run(SMOKE)
 
 
 def test_memory_is_what_the_largest_maps_take():

@@ -2,26 +2,35 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from svhn_files import Entry, write_folder
 
 from dcnlib import (
+    PRETRAINED,
+    TEST_DISTURBANCE,
     TRAINING_DISTURBANCE,
     ClutteredMNIST,
     ErrorRate,
+    HouseNumberImages,
     ModelSpec,
+    evaluate,
     load_cluttered,
     load_weights,
     number_images,
+    number_text,
 )
 from dcnlib.__main__ import main
 from dcnlib.experiments import load_run
 from dcnlib.rendered_numbers import render_numbers
+from dcnlib.svhn import decode_svhn
 from dcnlib.tables import controls_table
 
 TINY = ["train", "--source", "embedded", "--epochs", "1", "--batch-size", "500", "--device", "cpu", "--model", "coarse"]
@@ -32,6 +41,7 @@ def test_help_names_every_command():
     for command in (
         "train",
         "evaluate",
+        "test",
         "predict",
         "count",
         "experiment",
@@ -88,6 +98,9 @@ def test_mistyped_options_fail(arguments, capsys):
         (["controls", "/nowhere"], "no finished run"),
         (["promote", "/nowhere"], "no finished run"),
         (["predict", "/nowhere.png"], "no image"),
+        (["evaluate", "--pretrained", "coarse", "--disturbance-seed", "7"], "for models of house-numbers"),
+        (["test", "/nowhere"], "no finished run"),
+        (["train", "--data", "house-numbers", "--scales", "2", "--policy", "random"], "between the scales"),
         (["record", "dcn-k9"], "no record 'dcn-k9'"),
     ],
 )
@@ -147,7 +160,39 @@ def test_train_and_evaluate_on_house_numbers(few_numbers, tmp_path, capsys, monk
     assert main(["evaluate", *numbers, "--weights", str(folder / "weights.safetensors"), "--split", "test"]) == 0
     rate = ErrorRate.from_record(record["test"])
     assert capsys.readouterr().out == f"test error {rate} on 24 images, source rendered\n"
-    assert load_run(folder)[1].image_shape == (1, 64, 128)
+    _, model = load_run(folder)
+    assert model.image_shape == (1, 64, 128)
+    disturbed = HouseNumberImages(render_numbers("test", 24), disturbance=TEST_DISTURBANCE, seed=7)
+    command = ["evaluate", *numbers, "--weights", str(folder / "weights.safetensors"), "--split", "test"]
+    assert main([*command, "--disturbance-seed", "7"]) == 0
+    told = f"test error {evaluate(model, disturbed).rate} on 24 images, source rendered, shifted and rescaled by seed 7"
+    assert capsys.readouterr().out == told + "\n"
+
+
+def test_a_finished_run_is_tested_later_and_stays_the_run_that_was_trained(few_numbers, tmp_path, capsys):
+    """By the command for it, or by the same training again, which goes on at its end; the answers are the same."""
+    folder = tmp_path / "run"
+    train = ["train", "--data", "house-numbers", "--source", "rendered", "--device", "cpu", "--model", "coarse"]
+    train += ["--epochs", "2", "--batch-size", "16", "--run-dir", str(folder)]
+    assert main(train) == 0
+    trained = json.loads((folder / "record.json").read_text())
+    weights = (folder / "weights.safetensors").read_bytes()
+    assert "test" not in trained
+    capsys.readouterr()
+
+    assert main(["test", str(folder)]) == 0
+    tested = json.loads((folder / "record.json").read_text())
+    test, data = tested.pop("test"), tested["data"].pop("test")
+    assert tested == trained
+    assert (data["split"], data["source"], data["count"]) == ("test", "rendered", 24)
+    assert len(test["wrong"]) == test["errors"]
+    assert f"test error {100 * test['error']:.2f} % of 24" in capsys.readouterr().out
+
+    assert main([*train, "--test"]) == 0
+    again = json.loads((folder / "record.json").read_text())
+    assert again["test"] == test
+    assert again["curves"] == trained["curves"]
+    assert (folder / "weights.safetensors").read_bytes() == weights
 
 
 def test_count_knows_data_and_scales(capsys):
@@ -174,9 +219,11 @@ def test_recurrent_rivals_train_with_options_of_their_own(kind, tmp_path):
 @pytest.fixture
 def few_images(monkeypatch, digits):
     """Whatever set is asked for, a few images of it."""
-    monkeypatch.setattr(
-        "dcnlib.__main__.load_cluttered", lambda split, seed=0, **_: ClutteredMNIST(digits, seed=seed, fresh=False)
-    )
+    for module in ("__main__", "experiments"):
+        monkeypatch.setattr(
+            f"dcnlib.{module}.load_cluttered",
+            lambda split, seed=0, **_: ClutteredMNIST(digits, seed=seed, fresh=False),
+        )
 
 
 def test_controls_measure_the_shipped_dcn_and_other_runs(few_images, tmp_path, capsys):
@@ -216,6 +263,67 @@ def test_predict_reads_pictures_and_arrays_alike(tmp_path, capsys):
     answers = [line.split(": ")[1] for line in capsys.readouterr().out.splitlines()]
     assert answers[:3] == answers[3:]
     assert sum(answer.startswith(str(int(label))) for answer, label in zip(answers, labels, strict=False)) >= 2
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Instead of shipped models, new ones: what is said of their answers must be true of any weights."""
+    models = {}
+
+    def load(name):
+        torch.manual_seed(3)
+        models[name] = PRETRAINED[name].build().eval()
+        return models[name]
+
+    monkeypatch.setattr("dcnlib.__main__.load_pretrained", load)
+    return models
+
+
+def test_predict_reads_a_photograph_as_the_loader_does_and_says_where_it_looked(untrained, tmp_path, capsys):
+    """In pixels of the photograph, whatever its size."""
+    boxes = [(30.0, 20.0, 40.0, 80.0), (90.0, 25.0, 40.0, 80.0)]
+    folder = write_folder(tmp_path / "train", [Entry("1.png", [3, 10], boxes)], size=(384, 128))
+    assert main(["predict", "--pretrained", "house-numbers-dcn-k8", str(folder / "1.png")]) == 0
+    told = capsys.readouterr().out
+    model, image = untrained["house-numbers-dcn-k8"], HouseNumberImages(decode_svhn(folder))[[0]][0]
+    look = model.attend(image)
+    before, after = (number_text(logits[0].argmax(1).tolist()) for logits in (look.coarse_logits, look.logits))
+    assert told.startswith(f"{folder / '1.png'}: {after} (digits ")
+    assert f"at first glance {before}; patches at " in told
+    corners = re.findall(r"(\d+),(\d+)-(\d+),(\d+)", told)
+    assert len(corners) == 8
+    for corner, box in zip(corners, model.patch_boxes(look)[0].tolist(), strict=True):
+        expected = np.clip(np.array(box) * [2, 3, 2, 3], 0, [128, 384, 128, 384])  # the frame is 64x128
+        assert [int(number) for number in corner] == expected.tolist()
+    for digit, certainty in re.findall(r"(\d) (\d+)%", told):
+        assert int(digit) < 10
+        assert int(certainty) + 0.5 >= 100 / 11
+
+
+def test_predict_turns_photographs_as_their_camera_says(untrained, tmp_path, capsys):
+    pixels = np.random.RandomState(0).randint(0, 256, (40, 80), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "upright.png")
+    exif = Image.Exif()
+    exif[0x0112] = 8  # "turn by 90 degrees to the left to see it upright"
+    Image.fromarray(np.rot90(pixels, -1)).save(tmp_path / "turned.png", exif=exif)
+    names = [str(tmp_path / name) for name in ("upright.png", "turned.png")]
+    assert main(["predict", "--pretrained", "house-numbers-dcn-k8", *names]) == 0
+    upright, turned = (line.split(": ", 1)[1] for line in capsys.readouterr().out.splitlines())
+    assert upright == turned
+
+
+def test_predict_tells_the_digits_of_models_that_look_once(untrained, tmp_path, capsys):
+    Image.new("RGB", (50, 30), "red").save(tmp_path / "red.jpg")
+    assert main(["predict", "--pretrained", "house-numbers-coarse", str(tmp_path / "red.jpg")]) == 0
+    told = capsys.readouterr().out
+    assert "(digits " in told
+    assert "patches" not in told
+
+
+def test_predict_refuses_what_is_no_picture(tmp_path, capsys):
+    (tmp_path / "text.png").write_text("no picture")
+    assert main(["predict", str(tmp_path / "text.png")]) == 2
+    assert "text.png can't be read as a picture" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

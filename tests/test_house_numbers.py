@@ -8,7 +8,7 @@ import torch
 
 import dcnlib.rendered_numbers
 from dcnlib.composition import compose, erase_numbers, fade, take_apart
-from dcnlib.house_numbers import NO_DIGIT, HouseNumbers, load_house_numbers
+from dcnlib.house_numbers import NO_DIGIT, HouseNumbers, load_house_numbers, number_text
 from dcnlib.number_images import (
     NO_DISTURBANCE,
     TEST_DISTURBANCE,
@@ -348,6 +348,22 @@ def test_rendered_numbers_stand_in_their_boxes_and_out_from_the_background():
     heights = (numbers.boxes[..., 2] - numbers.boxes[..., 0])[numbers.present]
     assert 5 <= heights.min() < 12
     assert 36 < heights.max() <= 46
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        ([1, 7, 2, 10, 10], "172"),
+        ([0, 10, 10, 10, 10], "0"),
+        ([1, 2, 3, 4, 5], "12345"),
+        ([1, 10, 3, 10, 10], "1_3"),
+        ([10, 3, 10, 10, 10], "_3"),
+        ([10] * 5, "no number"),
+    ],
+)
+def test_a_number_is_written_with_its_gaps(labels, text):
+    assert number_text(labels) == text
+    assert number_text(np.array(labels)) == text
 
 
 BAD_NUMBERS = {

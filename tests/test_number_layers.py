@@ -125,8 +125,9 @@ def test_a_spec_describes_data_and_scales_where_the_data_is_house_numbers():
         ({"kind": "coarse", "scales": 2}, r"1\.\.1 for cluttered-mnist, got 2"),
         ({"kind": "coarse", **NUMBERS, "scales": 4}, r"1\.\.3 for house-numbers, got 4"),
         ({"kind": "coarse", "data": "svhn"}, "cluttered-mnist, house-numbers, got 'svhn'"),
+        ({"kind": "dcn", **NUMBERS, "scales": 2, "policy": "random"}, "random_cells would choose cells between"),
     ],
 )
 def test_models_that_do_not_exist_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
-        ModelSpec(**given)
+        ModelSpec(**given).build()

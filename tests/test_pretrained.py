@@ -62,7 +62,7 @@ def test_shipped_weights_make_the_errors_of_their_record(name, embedded):
 
 @pytest.mark.parametrize("name", NUMBER_MODELS)
 def test_shipped_weights_make_the_errors_of_their_record_on_photographs_shifted_or_not(name, photographs):
-    """The record's own errors on the images that the best epoch was chosen by; disturbed, no more than chance allows."""
+    """The record's own on the images that its best epoch was chosen by; on disturbed ones no more than chance has."""
     record, model = load_record(name), load_pretrained(name)
     plain, disturbed = photographs
     if record["data"]["validation"] != plain.describe():

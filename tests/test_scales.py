@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from dcnlib import (
+    POLICIES,
     DynamicCapacityNetwork,
     Geometry,
     MultiScaleNetwork,
@@ -153,6 +154,31 @@ def test_counting_sees_the_network_on_its_canvas():
     rows, columns = pyramid.map_shape
     assert (cost.layers, cost.k, cost.fine_per_patch) == (rows * columns * 5 * 9, 4, 5 * 25)
     assert count_multiplications(MultiScaleNetwork(network, pyramid), k=2).k == 2
+
+
+def test_patch_boxes_are_those_of_the_image_as_it_is():
+    pyramid = small_pyramid()
+    network = MultiScaleNetwork(small_dcn(pyramid), pyramid)
+    look = network.attend(torch.rand(2, 1, 16, 24))
+    assert torch.equal(network.patch_boxes(look), pyramid.locate(look.cells)[1])
+    single = small_dcn(small_pyramid(1))
+    look = single.attend(torch.rand(2, 1, 16, 24))
+    assert torch.equal(single.patch_boxes(look), small_pyramid(1).locate(look.cells)[1])
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_at_several_scales_a_policy_looks_at_the_scales_alone_or_is_refused(policy):
+    """With room for every cell of the scales, not one patch is spent between them."""
+    pyramid, images = small_pyramid(), torch.rand(3, 1, 16, 24)
+    network = small_dcn(pyramid, policy=policy)
+    every = int(inside(pyramid).sum())
+    if (pyramid.locate(network.attend(pyramid.pack(images), k=every).cells)[0] >= 0).all():
+        MultiScaleNetwork(network, pyramid)
+    else:
+        with pytest.raises(ValueError, match="would choose cells between the scales: at 3 scales"):
+            MultiScaleNetwork(network, pyramid)
+    one = small_pyramid(1)
+    MultiScaleNetwork(small_dcn(one, policy=policy), one)
 
 
 def test_wrong_images_and_pyramids_are_refused():

@@ -421,6 +421,7 @@ def test_known_predictions_are_counted():
         evaluation = evaluate(Lookup(), data, batch_size=batch_size)
         assert evaluation.rate == ErrorRate(errors=4, count=30)
         assert torch.equal(evaluation.predictions, answers)
+        assert evaluation.wrong.nonzero().flatten().tolist() == [0, 7, 22, 29]
         right, wrong = math.log(math.e + 9) - 1, math.log(math.e + 9)
         assert evaluation.loss == pytest.approx((26 * right + 4 * wrong) / 30)
 
@@ -438,6 +439,7 @@ def test_a_sequence_is_wrong_if_any_of_its_positions_is():
     result = evaluate(Constant(), TensorDataset(torch.rand(5, 1, 2, 2), labels), batch_size=2)
     assert (result.rate.errors, result.rate.count) == (3, 5)
     assert result.predictions.tolist() == [[2, 0]] * 5
+    assert result.wrong.tolist() == [False, True, True, False, True]
     right, wrong = (-torch.eye(3)[0].log_softmax(0)[label].item() for label in (0, 1))
     assert result.loss == pytest.approx((6 * right + 4 * wrong) / 5)
 
