@@ -35,7 +35,7 @@ from dcnlib.experiments import (
 )
 from dcnlib.house_numbers import NO_DIGIT, NUMBER_SPLITS, in_frame, number_text
 from dcnlib.number_benchmark import run_number_benchmark
-from dcnlib.number_images import COMPOSED, TEST_DISTURBANCE
+from dcnlib.number_images import COMPOSED, TEST_DISTURBANCE, standardise
 from dcnlib.pretrained import MOST_SCALES, OPTIONS, PRETRAINED, DataName, Kind, ModelSpec, load_pretrained
 from dcnlib.results import Record, load_record, save_record
 from dcnlib.scales import MultiScaleNetwork
@@ -288,7 +288,6 @@ def _predict(args: argparse.Namespace) -> None:
             corners = " ".join(f"{top},{left}-{bottom},{right}" for top, left, bottom, right in boxes.tolist())
             told = [f"at first glance {_answer(look.coarse_logits[0])}", f"patches at {corners}"]
         else:
-            check_values(image)
             logits = model(image)[0]
         if spec.data == "house-numbers":
             told.insert(0, f"digits {_digits(logits)}")
@@ -315,16 +314,16 @@ def _in_picture(boxes: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def read_image(path: Path, data: DataName) -> tuple[Tensor, tuple[int, int]]:
-    """A grey image (1, 1, H, W), and the height and width in pixels of the picture that it was made from.
+    """A grey image (1, 1, H, W) as models of this data know them, and height and width in pixels of the picture it was.
 
-    The file is a picture, which is resized for house numbers as their loader does it, or an .npy array (H, W) of values
-    in [0, 1]. Raises FileNotFoundError or ValueError if there is none.
+    The file is a picture, which is resized for house numbers, or an .npy array (H, W) of values in [0, 1]. Raises
+    FileNotFoundError or ValueError if there is none.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no image at {path}")
     if path.suffix == ".npy":
         pixels = np.load(path, allow_pickle=False)
-        if pixels.ndim != 2:
+        if pixels.ndim != 2 or pixels.size == 0:
             raise ValueError(f"an image must have shape (H, W), {path} has {pixels.shape}")
         size = pixels.shape
     else:
@@ -335,7 +334,9 @@ def read_image(path: Path, data: DataName) -> tuple[Tensor, tuple[int, int]]:
             raise ValueError(f"{path} can't be read as a picture: {error}") from error
         size = grey.height, grey.width
         pixels = (in_frame(grey) if data == "house-numbers" else np.asarray(grey)) / 255
-    return torch.from_numpy(pixels.astype(np.float32))[None, None], size
+    image = torch.from_numpy(pixels.astype(float))[None, None]
+    check_values(image)
+    return standardise((255 * image).float()) if data == "house-numbers" else image.float(), size
 
 
 def _count(args: argparse.Namespace) -> None:
