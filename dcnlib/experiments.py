@@ -65,12 +65,16 @@ EXPERIMENTS: dict[str, Experiment] = {
         epochs=70,
         settings={"batch_size": 128, "learning_rate": 5e-4, "weight_decay": 0.01, "clip_norm": 1.0},
     ),
-    "house-numbers-coarse": Experiment(PRETRAINED["house-numbers-coarse"], epochs=100),
-    "house-numbers-coarse-seed1": Experiment(PRETRAINED["house-numbers-coarse"], epochs=100, settings={"seed": 1}),
-    "house-numbers-coarse-seed2": Experiment(PRETRAINED["house-numbers-coarse"], epochs=100, settings={"seed": 2}),
+    "house-numbers-coarse": Experiment(ModelSpec("coarse", data="house-numbers"), epochs=100),
+    "house-numbers-coarse-seed1": Experiment(
+        ModelSpec("coarse", data="house-numbers"), epochs=100, settings={"seed": 1}
+    ),
+    "house-numbers-coarse-seed2": Experiment(
+        ModelSpec("coarse", data="house-numbers"), epochs=100, settings={"seed": 2}
+    ),
     "house-numbers-coarse-scales2": Experiment(ModelSpec("coarse", data="house-numbers", scales=2), epochs=100),
     "house-numbers-coarse-scales3": Experiment(ModelSpec("coarse", data="house-numbers", scales=3), epochs=100),
-    "house-numbers-fine": Experiment(PRETRAINED["house-numbers-fine"], epochs=25),
+    "house-numbers-fine": Experiment(ModelSpec("fine", data="house-numbers"), epochs=25),
     "house-numbers-fine-scales2": Experiment(ModelSpec("fine", data="house-numbers", scales=2), epochs=25),
     "house-numbers-fine-scales3": Experiment(ModelSpec("fine", data="house-numbers", scales=3), epochs=25),
     "house-numbers-dcn-k8": Experiment(PRETRAINED["house-numbers-dcn-k8"], epochs=60),

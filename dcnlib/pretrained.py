@@ -130,8 +130,6 @@ PRETRAINED: dict[str, ModelSpec] = {
     "dcn-k8-no-hints": ModelSpec("dcn", k=8, hint_weight=0.0),
     "ram": ModelSpec("ram", sigma_steps=45000),
     "draw": ModelSpec("draw"),
-    "house-numbers-coarse": ModelSpec("coarse", data="house-numbers"),
-    "house-numbers-fine": ModelSpec("fine", data="house-numbers"),
     "house-numbers-dcn-k8": ModelSpec("dcn", k=8, data="house-numbers"),
 }
 

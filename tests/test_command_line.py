@@ -312,7 +312,8 @@ def test_predict_turns_photographs_as_their_camera_says(untrained, tmp_path, cap
     assert upright == turned
 
 
-def test_predict_tells_the_digits_of_models_that_look_once(untrained, tmp_path, capsys):
+def test_predict_tells_the_digits_of_models_that_look_once(untrained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(PRETRAINED, "house-numbers-coarse", ModelSpec("coarse", data="house-numbers"))
     Image.new("RGB", (50, 30), "red").save(tmp_path / "red.jpg")
     assert main(["predict", "--pretrained", "house-numbers-coarse", str(tmp_path / "red.jpg")]) == 0
     told = capsys.readouterr().out
