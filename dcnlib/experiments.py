@@ -61,9 +61,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         },
     ),
     "draw": Experiment(
-        PRETRAINED["draw"],
-        epochs=70,
-        settings={"batch_size": 128, "learning_rate": 5e-4, "weight_decay": 0.01, "clip_norm": 1.0},
+        PRETRAINED["draw"], epochs=165, settings={"learning_rate": 5e-4, "warm_up": 0.05, "clip_norm": 1.0}
     ),
     "house-numbers-coarse": Experiment(ModelSpec("coarse", data="house-numbers"), epochs=100),
     "house-numbers-coarse-seed1": Experiment(
