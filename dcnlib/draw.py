@@ -55,7 +55,9 @@ class WindowNetwork(nn.Module):
         self.whole_stride = (max(height, width) - 1) / (count - 1)
 
     def forward(self, state: Tensor) -> Window:
-        return self.window(self.linear(state))
+        # Without autocast, since bfloat16 knows places in the middle of an image to a quarter of a pixel at best.
+        with torch.autocast(state.device.type, enabled=False):
+            return self.window(self.linear(state.to(self.linear.weight.dtype)))
 
     def window(self, parameters: Tensor) -> Window:
         """(B, 5) numbers of any size -> the window they stand for."""

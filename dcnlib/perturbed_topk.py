@@ -52,8 +52,13 @@ def unit_range(scores: Tensor) -> Tensor:
 
 
 def learned_scores(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
-    """The policy of a `PerturbedTopKNetwork`: what its scorer makes of the coarse map."""
-    return model.get_submodule("scorer")(coarse_map)
+    """The policy of a `PerturbedTopKNetwork`: what its scorer makes of the coarse map.
+
+    Without autocast, since bfloat16 would round scores by more than the last noise on them.
+    """
+    scorer = model.get_submodule("scorer")
+    with torch.autocast(coarse_map.device.type, enabled=False):
+        return scorer(coarse_map.to(next(scorer.parameters(), coarse_map).dtype))
 
 
 class PerturbedTopKNetwork(DynamicCapacityNetwork):
@@ -114,7 +119,8 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
         if self.sigma_steps is not None:
             sigma = self.sigma * (1 - self.step / self.sigma_steps).clamp(min=self.LEAST_SIGMA)
             self.step += 1
-        return perturbed_topk(scores, k, sigma=sigma, samples=self.samples)
+        with torch.autocast(images.device.type, enabled=False):
+            return perturbed_topk(scores, k, sigma=sigma, samples=self.samples)
 
     def _expected_patches(self, images: Tensor, Y: Tensor, coarse_map: Tensor) -> Tensor:
         """(B, C, H, W), (B, k, N) -> (B, k, C, p, p)."""

@@ -73,6 +73,14 @@ def test_extreme_parameters_give_finite_values_and_gradients(size, dtype):
     assert parameters.grad.isfinite().all()
 
 
+def test_windows_stay_in_float32_under_autocast():
+    network, state = WindowNetwork(hidden=4, count=4, height=100, width=100), torch.randn(3, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        windows = network(state)
+    for value, expected in zip(windows, network(state), strict=True):
+        assert torch.equal(value, expected)
+
+
 def test_a_state_that_blew_up_still_trains():
     draw, images = tiny_draw(), torch.rand(4, 1, 7, 9, dtype=torch.float64)
     torch.nn.init.normal_(draw.window_network.linear.weight, std=1e8)

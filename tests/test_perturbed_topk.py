@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from dcnlib import DynamicCapacityNetwork, Geometry, TrainingSettings, fit, select_patches
+from dcnlib import DynamicCapacityNetwork, Geometry, ModelSpec, TrainingSettings, fit, select_patches
 from dcnlib.layers import GlobalMaxPool, ScoreLayers
 from dcnlib.passes import replace_cells
 from dcnlib.perturbed_topk import PerturbedTopKNetwork, learned_scores, perturbed_topk, refine_softly
@@ -299,6 +299,14 @@ def test_the_policy_is_the_scorer_and_copies_keep_their_own(make_network, images
     assert torch.equal(network.attend(images).cells, select_patches(scores, 3))
     assert twin.attend(images).cells.tolist() == [[0, 1, 2]] * 4
     assert twin.policy is network.policy is learned_scores
+
+
+def test_scores_stay_in_float32_under_autocast():
+    network = ModelSpec("perturbed-topk").build().eval()
+    coarse_map = torch.rand(2, 24, 23, 23)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores = learned_scores(network, torch.rand(2, 1, 100, 100), coarse_map)
+    assert torch.equal(scores, network.scorer(coarse_map))
 
 
 def test_bad_settings_are_refused(make_network):

@@ -179,6 +179,18 @@ def test_bfloat16_trains_on_any_device(dcn, quadrants):
     assert np.isfinite(fit(dcn, *quadrants, settings)["curves"]["train_loss"][0])
 
 
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_every_kind_of_model_takes_a_step_in_bfloat16(kind, digits):
+    images, labels = ClutteredMNIST(digits, seed=1)[range(4)]
+    model = ModelSpec(kind).build().train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss, parts = model.loss(images, labels)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert all(value.isfinite() for value in (loss, *parts.values()))
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
 @needs_cuda
 def test_auto_trains_on_cuda_where_there_is_one(dcn, quadrants):
     record = fit(dcn, *quadrants, TrainingSettings(epochs=1, batch_size=16))
