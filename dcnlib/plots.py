@@ -1,6 +1,8 @@
-"""Pictures for notebooks and README. Every function draws on Axes and returns them; only `save_figure` writes."""
+"""Pictures for notebooks and README. Functions draw on Axes and return them; only `save_...` functions write."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,11 +10,12 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 from torch import Tensor
 
 from dcnlib.dcn import Attention, DynamicCapacityNetwork
 from dcnlib.patches import Geometry
-from dcnlib.results import ErrorRate, Record, project_root
+from dcnlib.results import ErrorRate, Record, atomic_write, project_root
 
 # Okabe and Ito's colours, distinct for colour-blind readers too.
 ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE, GREY = (
@@ -28,11 +31,43 @@ MAP_COLORS = plt.get_cmap("viridis").with_extremes(bad="#bbbbbb")
 
 
 def save_figure(figure: Figure, name: str, *, save: bool) -> None:
-    """Write `figures/NAME.png` of the project if `save`; the file is the same on each run of the same machine."""
+    """Write `figures/NAME.png` of the project if `save`, whole or not at all; the file is the same on each run of the
+    same machine."""
     if save:
-        folder = project_root() / "figures"
-        folder.mkdir(exist_ok=True)
-        figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+        atomic_write(
+            _figures() / f"{name}.png",
+            lambda file: figure.savefig(file, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None}),
+        )
+
+
+def animate(figure: Figure, draw: Callable[[int], object], frames: int, *, seconds: float = 0.8) -> bytes:
+    """A GIF that shows `figure` after each of draw(0), draw(1), ..., draw(frames - 1), for `seconds`, over and over.
+
+    The last frame stays three times as long. All frames share the first one's size and 64 colours of the last one.
+    """
+    images = []
+    for frame in range(frames):
+        draw(frame)
+        with BytesIO() as file:
+            figure.savefig(file, format="png", dpi=80)
+            images.append(Image.open(file).convert("RGB"))
+    palette = images[-1].quantize(64)
+    images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    milliseconds = round(1000 * seconds)
+    with BytesIO() as file:
+        durations = [milliseconds] * (frames - 1) + [3 * milliseconds]
+        images[0].save(file, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
+        return file.getvalue()
+
+
+def save_animation(gif: bytes, name: str, *, save: bool) -> None:
+    """Write what `animate` made to `figures/NAME.gif` of the project if `save`, whole or not at all."""
+    if save:
+        atomic_write(_figures() / f"{name}.gif", lambda file: file.write(gif))
+
+
+def _figures() -> Path:
+    return project_root() / "figures"
 
 
 def show_image(axes: Axes, image: Tensor | np.ndarray, title: str = "") -> Axes:

@@ -1,5 +1,7 @@
 """What the pictures show, read back from the Axes."""
 
+from io import BytesIO
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -8,7 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_rgb, to_rgba
+from PIL import Image, ImageSequence
 
 from dcnlib import ErrorRate, Geometry, plots
 
@@ -93,13 +96,65 @@ def test_error_bars_are_the_intervals_in_percent(axes):
         assert segment[:, 1] == pytest.approx([100 * bound for bound in rate.interval])
 
 
-def test_a_figure_is_written_only_if_asked(axes, tmp_path, monkeypatch):
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project around the working folder."""
     for folder in ("dcnlib", "notebooks"):
         (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_figure_is_written_only_if_asked(axes, project):
     plots.save_figure(axes.figure, "test", save=False)
-    assert not (tmp_path / "figures").exists()
+    assert not (project / "figures").exists()
     plots.save_figure(axes.figure, "test", save=True)
-    first = (tmp_path / "figures" / "test.png").read_bytes()
+    first = (project / "figures" / "test.png").read_bytes()
     plots.save_figure(axes.figure, "test", save=True)
-    assert (tmp_path / "figures" / "test.png").read_bytes() == first
+    assert (project / "figures" / "test.png").read_bytes() == first
+
+
+def test_a_figure_that_fails_leaves_the_old_file(axes, project, monkeypatch):
+    plots.save_figure(axes.figure, "test", save=True)
+    before = (project / "figures" / "test.png").read_bytes()
+
+    def fail_half_way(file, **options):
+        file.write(before[:10])
+        raise OSError("disk full")
+
+    monkeypatch.setattr(axes.figure, "savefig", fail_half_way)
+    with pytest.raises(OSError, match="disk full"):
+        plots.save_figure(axes.figure, "test", save=True)
+    assert [path.name for path in (project / "figures").iterdir()] == ["test.png"]
+    assert (project / "figures" / "test.png").read_bytes() == before
+
+
+def moving_bar(axes):
+    """Draw function of a bar that is as high as the frame's number."""
+    axes.set(ylim=(0, 4))
+    (bar,) = axes.bar([0], [0], color=plots.BLUE)
+    return bar.set_height
+
+
+def test_an_animation_shows_every_frame_in_order_and_the_last_one_longest(axes):
+    gif = Image.open(BytesIO(plots.animate(axes.figure, moving_bar(axes), 4, seconds=0.5)))
+    blue, durations = [], []
+    for frame in ImageSequence.Iterator(gif):
+        pixels = np.asarray(frame.convert("RGB")).astype(int)
+        blue.append(int((np.abs(pixels - 255 * np.array(to_rgb(plots.BLUE))).max(2) < 30).sum()))
+        durations.append(frame.info["duration"])
+    assert durations == [500, 500, 500, 1500]
+    assert gif.info["loop"] == 0
+    heights = np.array(blue) / blue[1]
+    assert heights == pytest.approx([0, 1, 2, 3], abs=0.1)
+
+
+def test_an_animation_is_the_same_on_each_run_and_written_only_if_asked(axes, project):
+    gif = plots.animate(axes.figure, moving_bar(axes), 3)
+    again, other = plt.subplots()
+    assert plots.animate(again, moving_bar(other), 3) == gif
+    plt.close(again)
+    plots.save_animation(gif, "test", save=False)
+    assert not (project / "figures").exists()
+    plots.save_animation(gif, "test", save=True)
+    assert (project / "figures" / "test.gif").read_bytes() == gif
