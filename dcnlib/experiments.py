@@ -63,6 +63,8 @@ EXPERIMENTS: dict[str, Experiment] = {
     "draw": Experiment(
         PRETRAINED["draw"], epochs=165, settings={"learning_rate": 5e-4, "warm_up": 0.05, "clip_norm": 1.0}
     ),
+    "perturbed-topk": Experiment(PRETRAINED["perturbed-topk"], epochs=10, settings={"compile": False}),
+    "soft-attention": Experiment(ModelSpec("soft-attention"), epochs=3),
     "house-numbers-coarse": Experiment(ModelSpec("coarse", data="house-numbers"), epochs=100),
     "house-numbers-coarse-seed1": Experiment(
         ModelSpec("coarse", data="house-numbers"), epochs=100, settings={"seed": 1}
@@ -84,7 +86,7 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 
 # Records of measurements on trained models.
-MEASUREMENTS = ("benchmark", "controls", "house-numbers-benchmark")
+MEASUREMENTS = ("benchmark", "controls", "house-numbers-benchmark", "rivals-benchmark")
 # How many images smoke scale takes of what is always at hand.
 SMOKE_DIGITS = {"train": 256, "validation": 200}
 SMOKE_NUMBERS = {"train": 64, "validation": 100}

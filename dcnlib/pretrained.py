@@ -130,6 +130,7 @@ PRETRAINED: dict[str, ModelSpec] = {
     "dcn-k8-no-hints": ModelSpec("dcn", k=8, hint_weight=0.0),
     "ram": ModelSpec("ram", sigma_steps=45000),
     "draw": ModelSpec("draw"),
+    "perturbed-topk": ModelSpec("perturbed-topk", k=8, sigma_steps=8590),
     "house-numbers-dcn-k8": ModelSpec("dcn", k=8, data="house-numbers"),
 }
 

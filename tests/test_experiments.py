@@ -205,12 +205,24 @@ def test_weights_of_another_model_are_not_promoted(project, finished_run):
 def test_the_table_says_what_the_records_say():
     rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in results_table().splitlines() if "|" in line]
     head, _, *rows = rows
-    assert [row[0] for row in rows] == list(TITLES.values())
+    names = [name for name in TITLES if name != "soft-attention"]  # still to be trained
+    assert [row[0] for row in rows] == [TITLES[name] for name in names]
     assert REPORTED.keys() <= TITLES.keys()
-    for name, row in zip(TITLES, rows, strict=True):
+    for name, row in zip(names, rows, strict=True):
         record, told = load_record(name), dict(zip(head, row, strict=True))
         rate = ErrorRate.from_record(record["test"])
         assert told["test error, % (95 % interval)"].startswith(f"{100 * rate.fraction:.2f} (")
         assert told["epochs"] == str(record["settings"]["epochs"])
         assert told["parameters"] == f"{record['parameters']:,}"
-        assert told["error, reported"] == (f"{REPORTED[name][0]:.2f}" if name in REPORTED else "")
+        reported = f"{REPORTED[name][0]:.2f}" if name in REPORTED else ""
+        assert told["error, as reported, not re-checked"] == reported
+
+
+def test_the_table_leaves_out_what_has_no_record():
+    def load(name):
+        if name == "draw":
+            raise FileNotFoundError(name)
+        return load_record("dcn-k8-hints")
+
+    titles = [line[2:].split(" |")[0] for line in results_table(load).splitlines() if line.startswith("| ")]
+    assert titles == ["model", *(title for name, title in TITLES.items() if name != "draw")]
