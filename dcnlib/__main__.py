@@ -38,6 +38,7 @@ from dcnlib.number_benchmark import run_number_benchmark
 from dcnlib.number_images import COMPOSED, TEST_DISTURBANCE, standardise
 from dcnlib.pretrained import MOST_SCALES, OPTIONS, PRETRAINED, DataName, Kind, ModelSpec, load_pretrained
 from dcnlib.results import Record, load_record, save_record
+from dcnlib.rival_benchmark import run_rivals_benchmark
 from dcnlib.scales import MultiScaleNetwork
 from dcnlib.tables import (
     benchmark_tables,
@@ -46,6 +47,7 @@ from dcnlib.tables import (
     number_benchmark_table,
     number_targets_table,
     results_table,
+    rivals_benchmark_table,
 )
 from dcnlib.training import TrainingSettings, fit, resolve_device
 
@@ -146,6 +148,7 @@ def build_parser() -> argparse.ArgumentParser:
     benchmark.add_argument(
         "--data", default=ModelSpec.data, choices=get_args(DataName), help="what is measured are the models for this"
     )
+    benchmark.add_argument("--rivals", action="store_true", help="measure the models of Table 1, rivals and all")
     benchmark.add_argument("--run-dir", type=Path, help="keeps record.json, by default runs/NAME of the record")
 
     controls = command("controls", _controls, "Compare ways to choose patches, with the shipped DCN and other runs.")
@@ -359,6 +362,8 @@ def _benchmark(args: argparse.Namespace) -> None:
     run, tables = run_benchmark, benchmark_tables
     if args.data == "house-numbers":
         run, tables = run_number_benchmark, number_benchmark_table
+    if args.rivals:
+        run, tables = run_rivals_benchmark, rivals_benchmark_table
     record = run(settings, report=lambda what: print(f"measuring {what}", file=sys.stderr, flush=True))
     run_dir = args.run_dir or Path("runs") / record["name"]
     save_record(run_dir / "record.json", record)

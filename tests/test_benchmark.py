@@ -6,13 +6,13 @@ import time
 import pytest
 import torch
 
-from dcnlib import benchmark, count_multiplications, load_pretrained, number_benchmark
+from dcnlib import benchmark, count_multiplications, load_pretrained, load_record, number_benchmark
 from dcnlib.__main__ import main
 from dcnlib.benchmark import SMOKE, peak_memory, run_benchmark
 from dcnlib.clock import interleaved
-from dcnlib.experiments import MEASUREMENTS
+from dcnlib.experiments import EXPERIMENTS, MEASUREMENTS
 from dcnlib.number_benchmark import BATCH, run_number_benchmark
-from dcnlib.tables import benchmark_tables, number_benchmark_table
+from dcnlib.tables import TITLES, benchmark_tables, milliseconds, number_benchmark_table, rivals_benchmark_table
 
 
 @pytest.fixture
@@ -100,3 +100,30 @@ def test_memory_is_what_the_largest_maps_take():
         pytest.skip("only Linux tells what a process needed at its peak")
     one_map = 24 * 198 * 198 * 4
     assert 2 * one_map * 0.9 < peak < 6 * one_map
+
+
+def test_the_clock_for_the_rivals_covers_table_1(without_compiler, tmp_path, capsys):
+    assert main(["benchmark", "--rivals", "--quick", "--device", "cpu", "--run-dir", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert rivals_benchmark_table(record) in capsys.readouterr().out
+    assert record["name"] in MEASUREMENTS
+    assert record["settings"]["batch"] == max(SMOKE.batches)
+    assert record["models"].keys() == TITLES.keys()
+    for name, row in record["models"].items():
+        assert row["multiplications"] == count_multiplications(EXPERIMENTS[name].spec.build()).total
+        assert min(row["milliseconds"].values()) > 0
+
+
+def test_milliseconds_are_those_of_all_models_or_before_that_of_the_first_three():
+    rows = {name: {"milliseconds": {"eager": 2.0, "compiled": 1.0}} for name in ("ram", "fine")}
+    records = {"rivals-benchmark": {"models": rows}}
+    assert milliseconds(records.__getitem__) == {"ram": 1.0, "fine": 1.0}
+
+    def before(name):
+        if name == "rivals-benchmark":
+            raise FileNotFoundError(name)
+        return load_record(name)
+
+    best = load_record("benchmark")["inference"][-1]["best"]
+    assert milliseconds(before)["dcn-k8-hints"] == best["dcn, prepared"]
+    assert milliseconds(before).keys() == {"coarse", "fine", "dcn-k8-hints"}
