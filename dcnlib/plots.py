@@ -94,6 +94,14 @@ def draw_boxes(axes: Axes, boxes: Tensor, *, color: str = ORANGE, numbers: bool 
     return axes
 
 
+def draw_path(axes: Axes, places: Tensor) -> Axes:
+    """Join places (n, 2), y and x in pixels, that were looked at in turn; points from dark (first) to yellow (last)."""
+    y, x = places.numpy().T
+    axes.plot(x, y, color="white", linewidth=0.8, alpha=0.8)
+    axes.scatter(x, y, c=np.arange(len(x)), cmap="plasma", s=22, edgecolors="white", linewidths=0.5, zorder=3)
+    return axes
+
+
 def draw_outline(axes: Axes, boxes: Tensor, *, color: str = ORANGE, dim: float = 0.0) -> Axes:
     """The common outline of boxes (n, 4) in pixels, within the Axes' limits; what lies outside is darkened by `dim`."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()

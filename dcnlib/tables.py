@@ -150,7 +150,7 @@ def number_targets_table(load: Callable[[str], Record] = load_record) -> str:
                 str(answer.scales),
                 f"{100 * answer.errors:.0f} %",
                 f"{100 * answer.multiplications:.0f} %",
-                "; ".join(f"{only_dcn}, {only_fine} ({_p_value(p)})" for (only_dcn, only_fine), p in pairs),
+                "; ".join(f"{only_dcn}, {only_fine} ({p_value_text(p)})" for (only_dcn, only_fine), p in pairs),
                 "yes" if answer.met else "no",
             ]
         )
@@ -193,7 +193,7 @@ def controls_table(record: Record, model: str) -> str:
                 *(f"{100 * row['error']:.2f}" for row in outcomes),
                 f"{100 * own['touching']:.0f} %",
                 f"{100 * own['inside']:.0f} %",
-                "" if control == REFERENCE else _p_value(p),
+                "" if control == REFERENCE else p_value_text(p),
             ]
         )
     return _markdown(rows)
@@ -287,7 +287,8 @@ def _machine(record: Record) -> str:
     return f"{machine['processor']}, {machine['cores']} cores, {machine['device']}; convolution rate {rates}"
 
 
-def _p_value(p: float) -> str:
+def p_value_text(p: float) -> str:
+    """A p value as the tables give it: three decimals, or that it is smaller."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

@@ -33,6 +33,7 @@ def test_the_notebooks_are_there_in_order():
         "05_training",
         "06_number_of_patches",
         "07_explorer",
+        "08_rivals",
         "10_time_and_scale",
     ]
 
@@ -118,7 +119,7 @@ def test_every_figure_is_made_by_exactly_one_notebook():
         name
         for path in NOTEBOOKS
         for cell in code_cells(path)
-        for name in re.findall(r"save_figure\([^\"']+[\"']([\w-]+)[\"']", cell.source)
+        for name in re.findall(r"save_(?:figure|animation)\([^\"']+[\"']([\w-]+)[\"']", cell.source)
     ]
     assert len(made) == len(set(made))
     assert {path.stem for path in (ROOT / "figures").iterdir()} == set(made)

@@ -64,6 +64,14 @@ def test_boxes_are_numbered_in_order(axes):
     assert [text.get_text() for text in axes.texts] == ["1", "2"]
 
 
+def test_a_path_goes_through_its_places_in_order(axes):
+    plots.show_image(axes, torch.zeros(1, 20, 30))
+    plots.draw_path(axes, torch.tensor([[10.0, 15.0], [4.5, 25.0], [18.0, 2.0]]))
+    (line,), points = axes.lines, axes.collections[0]
+    assert line.get_xydata().tolist() == points.get_offsets().tolist() == [[15, 10], [25, 4.5], [2, 18]]
+    assert points.get_array().tolist() == [0, 1, 2]
+
+
 def test_cells_that_never_reach_the_output_are_greyed(axes):
     plots.show_map(axes, torch.ones(5, 5), covered=4)
     shown = axes.images[0].get_array()
