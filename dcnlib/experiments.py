@@ -64,7 +64,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         PRETRAINED["draw"], epochs=165, settings={"learning_rate": 5e-4, "warm_up": 0.05, "clip_norm": 1.0}
     ),
     "perturbed-topk": Experiment(PRETRAINED["perturbed-topk"], epochs=10, settings={"compile": False}),
-    "soft-attention": Experiment(ModelSpec("soft-attention"), epochs=3),
+    "soft-attention": Experiment(PRETRAINED["soft-attention"], epochs=3),
     "house-numbers-coarse": Experiment(ModelSpec("coarse", data="house-numbers"), epochs=100),
     "house-numbers-coarse-seed1": Experiment(
         ModelSpec("coarse", data="house-numbers"), epochs=100, settings={"seed": 1}

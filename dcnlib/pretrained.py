@@ -131,6 +131,7 @@ PRETRAINED: dict[str, ModelSpec] = {
     "ram": ModelSpec("ram", sigma_steps=45000),
     "draw": ModelSpec("draw"),
     "perturbed-topk": ModelSpec("perturbed-topk", k=8, sigma_steps=8590),
+    "soft-attention": ModelSpec("soft-attention"),
     "house-numbers-dcn-k8": ModelSpec("dcn", k=8, data="house-numbers"),
 }
 
