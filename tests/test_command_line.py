@@ -26,6 +26,7 @@ from dcnlib import (
     load_weights,
     number_images,
     number_text,
+    svhn,
 )
 from dcnlib.__main__ import main
 from dcnlib.experiments import load_run
@@ -252,6 +253,14 @@ def test_train_says_before_training_that_the_test_set_is_missing(tmp_path, capsy
     assert main(["train", "--root", str(tmp_path), "--test", "--run-dir", str(tmp_path / "run")]) == 2
     assert "no MNIST" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_experiments_say_before_training_that_data_is_missing(few_images, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("DCNLIB_DATA", str(tmp_path))
+    monkeypatch.setattr(svhn, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("dcnlib.__main__.run_experiment", lambda *_, **__: pytest.fail("training began"))
+    assert main(["experiment", "coarse", "house-numbers-coarse"]) == 2
+    assert "no SVHN/train/digitStruct.mat" in capsys.readouterr().err
 
 
 def test_predict_reads_pictures_and_arrays_alike(tmp_path, capsys):
