@@ -33,6 +33,7 @@ def test_the_notebooks_are_there_in_order():
         "05_training",
         "06_number_of_patches",
         "07_explorer",
+        "09_house_numbers",
         "10_time_and_scale",
     ]
 
