@@ -123,6 +123,12 @@ def _three_boxes() -> dict[str, Any]:
     return {"coarse": CoarseLayers(), "fine": FineLayers(), "top": TopLayers()}
 
 
+# The models of house numbers at one scale.
+NUMBER_MODELS: dict[str, ModelSpec] = {
+    "coarse": ModelSpec("coarse", data="house-numbers"),
+    "fine": ModelSpec("fine", data="house-numbers"),
+    "dcn-k8": ModelSpec("dcn", k=8, hint_weight=0.01, data="house-numbers"),
+}
 PRETRAINED: dict[str, ModelSpec] = {
     "coarse": ModelSpec("coarse"),
     "fine": ModelSpec("fine"),
@@ -130,7 +136,7 @@ PRETRAINED: dict[str, ModelSpec] = {
     "dcn-k8-no-hints": ModelSpec("dcn", k=8, hint_weight=0.0),
     "ram": ModelSpec("ram", sigma_steps=45000),
     "draw": ModelSpec("draw"),
-    "house-numbers-dcn-k8": ModelSpec("dcn", k=8, data="house-numbers"),
+    "house-numbers-dcn-k8": NUMBER_MODELS["dcn-k8"],
 }
 
 
