@@ -351,7 +351,11 @@ def _count(args: argparse.Namespace) -> None:
 
 
 def _experiment(args: argparse.Namespace) -> None:
-    for name in EXPERIMENTS if "all" in args.experiments else args.experiments:
+    names = list(EXPERIMENTS) if "all" in args.experiments else args.experiments
+    for data in {EXPERIMENTS[name].spec.data: None for name in names}:  # what is missing is told before training
+        for split in ("validation", "test"):
+            load_data(data, split)
+    for name in names:
         print(f"== {name}", flush=True)
         _, record = run_experiment(name, scale="paper", device=args.device, **_reporting())
         _print_outcome(record)

@@ -6,7 +6,7 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,7 +18,7 @@ from dcnlib.cluttered import SEEDS, ClutteredMNIST, load_cluttered
 from dcnlib.digits import load_digits
 from dcnlib.evaluation import evaluate
 from dcnlib.number_images import HouseNumberImages, load_house_number_images, project_images
-from dcnlib.pretrained import PRETRAINED, DataName, ModelSpec, load_pretrained
+from dcnlib.pretrained import MOST_SCALES, NUMBER_MODELS, PRETRAINED, DataName, ModelSpec, load_pretrained
 from dcnlib.rendered_numbers import render_numbers
 from dcnlib.results import Record, load_record, project_root, save_record
 from dcnlib.training import TrainingSettings, fit, seed_everything
@@ -34,6 +34,23 @@ class Experiment:
     spec: ModelSpec
     epochs: int
     settings: dict[str, Any] = field(default_factory=dict)
+
+
+def _number_experiments() -> dict[str, Experiment]:
+    """The runs of house numbers: each model at each number of scales and, at one scale, with so many seeds."""
+    runs = {}
+    for name, seeds, epochs, precision in (
+        ("coarse", 3, 100, "bfloat16"),
+        ("fine", 1, 30, "bfloat16"),
+        ("dcn-k8", 3, 60, "auto"),
+    ):
+        for scales in range(1, MOST_SCALES + 1):
+            for seed in range(seeds if scales == 1 else 1):
+                spec = replace(NUMBER_MODELS[name], scales=scales)
+                suffix = (f"-scales{scales}" if scales > 1 else "") + (f"-seed{seed}" if seed else "")
+                settings = {"precision": precision, "seed": seed}
+                runs[f"house-numbers-{name}{suffix}"] = Experiment(spec, epochs, settings)
+    return runs
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -65,23 +82,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "perturbed-topk": Experiment(PRETRAINED["perturbed-topk"], epochs=10, settings={"compile": False}),
     "soft-attention": Experiment(PRETRAINED["soft-attention"], epochs=3),
-    "house-numbers-coarse": Experiment(ModelSpec("coarse", data="house-numbers"), epochs=100),
-    "house-numbers-coarse-seed1": Experiment(
-        ModelSpec("coarse", data="house-numbers"), epochs=100, settings={"seed": 1}
-    ),
-    "house-numbers-coarse-seed2": Experiment(
-        ModelSpec("coarse", data="house-numbers"), epochs=100, settings={"seed": 2}
-    ),
-    "house-numbers-coarse-scales2": Experiment(ModelSpec("coarse", data="house-numbers", scales=2), epochs=100),
-    "house-numbers-coarse-scales3": Experiment(ModelSpec("coarse", data="house-numbers", scales=3), epochs=100),
-    "house-numbers-fine": Experiment(ModelSpec("fine", data="house-numbers"), epochs=25),
-    "house-numbers-fine-scales2": Experiment(ModelSpec("fine", data="house-numbers", scales=2), epochs=25),
-    "house-numbers-fine-scales3": Experiment(ModelSpec("fine", data="house-numbers", scales=3), epochs=25),
-    "house-numbers-dcn-k8": Experiment(PRETRAINED["house-numbers-dcn-k8"], epochs=60),
-    "house-numbers-dcn-k8-seed1": Experiment(PRETRAINED["house-numbers-dcn-k8"], epochs=60, settings={"seed": 1}),
-    "house-numbers-dcn-k8-seed2": Experiment(PRETRAINED["house-numbers-dcn-k8"], epochs=60, settings={"seed": 2}),
-    "house-numbers-dcn-k8-scales2": Experiment(ModelSpec("dcn", k=8, data="house-numbers", scales=2), epochs=60),
-    "house-numbers-dcn-k8-scales3": Experiment(ModelSpec("dcn", k=8, data="house-numbers", scales=3), epochs=60),
+    **_number_experiments(),
 }
 
 

@@ -7,10 +7,10 @@ paper came to 64x128 could not be checked.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -26,6 +26,14 @@ FRAME = (64, 128)  # height and width of every image in pixels
 POSITIONS = 5  # digits that the longest number may have
 NO_DIGIT = 10  # the label of a position behind a number's last digit
 VALIDATION_SHARE = 0.1  # of the training photographs
+# What images may be, in words that finish "The images are ...".
+ORIGINS = {
+    "rendered": "numbers that the library rendered itself, not photographs",
+    "re-assembled": "real digits of SVHN in their true places, but not the original photographs: what lies around the "
+    "digits is filled in",
+    "photographs": "photographs of house numbers in SVHN's format 1",
+}
+REASSEMBLED = {"train": 3634, "validation": 399, "test": 1000}  # how many the data set of this project's records has
 
 
 @dataclass(frozen=True)
@@ -163,6 +171,17 @@ def number_text(labels: Iterable[int]) -> str:
     "no number" if there is no digit at all.
     """
     return "".join("_" if label == NO_DIGIT else str(label) for label in labels).rstrip("_") or "no number"
+
+
+def origin_of(data: Mapping[str, Any]) -> str:
+    """Which of `ORIGINS` the images of a split have, by the split's description (`HouseNumberImages.describe`).
+
+    The data set that this project's models were trained on was re-assembled from SVHN's cropped digits; it is told from
+    the official photographs, which are many more, by its size.
+    """
+    if data["source"] == "rendered":
+        return "rendered"
+    return "re-assembled" if data["photographs"] == REASSEMBLED.get(data["split"]) else "photographs"
 
 
 def held_out(names: np.ndarray) -> np.ndarray:

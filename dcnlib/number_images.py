@@ -52,20 +52,15 @@ BRIGHTNESS, CONTRAST = 0.5, 0.2  # mean and standard deviation of every image, i
 FAINT = 5.0  # grey levels of 256 by which the contrast of a flat image is kept from being noise
 
 
-def standardise(images: Tensor) -> Tensor:
+def standardise(images: Tensor, gains: Tensor | float = 1.0) -> Tensor:
     """Grey levels (B, 1, H, W) of 0..255 -> images of one brightness and one contrast, in [0, 1].
 
-    Photographs differ in both for reasons that have nothing to do with the number. Further than 2.5 standard deviations
-    from the mean, values are cut off.
+    Photographs differ in both for reasons that have nothing to do with the number. gains: a factor on the contrast, one
+    for all images or (B, 1, 1, 1). Without it, values further than 2.5 standard deviations from the mean are cut off.
     """
-    return _contrasted(images, torch.ones(len(images)))
-
-
-def _contrasted(images: Tensor, gains: Tensor) -> Tensor:
-    """As `standardise`, but with its own factor (B,) on the contrast of each image."""
     centred = images - images.mean((2, 3), keepdim=True)
     spread = centred.square().mean((2, 3), keepdim=True).sqrt() + FAINT
-    return (BRIGHTNESS + CONTRAST * gains[:, None, None, None] * centred / spread).clamp_(0, 1)
+    return (BRIGHTNESS + CONTRAST * gains * centred / spread).clamp_(0, 1)
 
 
 class HouseNumberImages(torch.utils.data.Dataset):
@@ -173,7 +168,7 @@ class HouseNumberImages(torch.utils.data.Dataset):
             images = _resample(images, self._scale[picked], self._offset[picked])
         if not own.all():
             self._add_digits(images, picked)
-        return _contrasted(images, self._gain[picked])
+        return standardise(images, self._gain[picked, None, None, None])
 
     def _add_digits(self, images: Tensor, picked: np.ndarray) -> None:
         """Add the digits of the composed numbers, position by position, each resampled once from its photograph."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dcnlib.controls import mcnemar_p_value
 from dcnlib.cost import count_multiplications
 from dcnlib.experiments import EXPERIMENTS
-from dcnlib.pretrained import MOST_SCALES, ModelSpec
+from dcnlib.pretrained import MOST_SCALES, NUMBER_KINDS, ModelSpec
 from dcnlib.results import Record, load_record
 
 MOST_ERRORS = 0.7
@@ -67,17 +67,19 @@ def number_targets(load: Callable[[str], Record] = load_record) -> list[NumberTa
 
     Raises ValueError if two of them were tested on other images.
     """
-    runs = number_runs(load)
+    runs = {(spec.kind, spec.scales): records for spec, records in number_runs(load).items()}
     answers = []
     for scales in range(1, MOST_SCALES + 1):
-        specs = [ModelSpec(kind, data="house-numbers", scales=scales) for kind in ("coarse", "fine", "dcn")]
-        if not all(spec in runs for spec in specs):
+        if not all((kind, scales) in runs for kind in NUMBER_KINDS):
             continue
-        coarse, (fine, *_), dcn = (runs[spec] for spec in specs)
+        coarse, (fine, *_), dcn = (runs[kind, scales] for kind in NUMBER_KINDS)
         for record in (*coarse, *dcn):
             if record["data"]["test"] != fine["data"]["test"]:
                 raise ValueError(f"{record['name']} and {fine['name']} were tested on other images")
-        cost = {spec.kind: count_multiplications(spec.build()).total for spec in specs}
+        cost = {
+            kind: count_multiplications(ModelSpec(kind, data="house-numbers", scales=scales).build()).total
+            for kind in NUMBER_KINDS
+        }
         fine_wrong = set(fine["test"]["wrong"])
         wrong = [set(record["test"]["wrong"]) for record in dcn]
         answers.append(

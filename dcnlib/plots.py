@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from dcnlib.dcn import Attention, DynamicCapacityNetwork
+from dcnlib.house_numbers import NO_DIGIT
 from dcnlib.patches import Geometry
 from dcnlib.results import ErrorRate, Record, atomic_write, project_root
 
@@ -169,6 +170,28 @@ def show_prediction(axes: Axes, before: Tensor, after: Tensor, label: int | None
         axes.get_xticklabels()[label].set_fontweight("bold")
         axes.get_xticklabels()[label].set_color(VERMILLION)
     axes.legend(fontsize=8, frameon=False)
+    axes.set_title(title, fontsize=10)
+    return axes
+
+
+def show_sequence(axes: Axes, before: Tensor, after: Tensor, labels: Tensor, title: str = "") -> Axes:
+    """Class probabilities at each position of a house number before and after, from logits (P, L), as shades of blue.
+
+    A row is a class, the last one "no digit". A position is a pair of columns, before and after; the true class (P,) is
+    framed across the pair.
+    """
+    positions, classes = before.shape
+    pairs = torch.stack([before, after], dim=1).detach().softmax(-1)  # (P, 2, L)
+    axes.imshow(pairs.flatten(0, 1).T.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    for position, label in enumerate(labels.tolist()):
+        axes.axvline(2 * position - 0.5, color=GREY, linewidth=1)
+        axes.add_patch(
+            Rectangle((2 * position - 0.45, label - 0.5), 1.9, 1, fill=False, edgecolor=VERMILLION, linewidth=1.5)
+        )
+    names = ["none" if index == NO_DIGIT else str(index) for index in range(classes)]
+    axes.set(yticks=range(classes), yticklabels=names, ylabel="digit", xlabel="position: before, after")
+    axes.set_xticks(2 * np.arange(positions) + 0.5, [str(position + 1) for position in range(positions)])
+    axes.tick_params(length=0)
     axes.set_title(title, fontsize=10)
     return axes
 

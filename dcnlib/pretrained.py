@@ -123,6 +123,12 @@ def _three_boxes() -> dict[str, Any]:
     return {"coarse": CoarseLayers(), "fine": FineLayers(), "top": TopLayers()}
 
 
+# The models of house numbers at one scale.
+NUMBER_MODELS: dict[str, ModelSpec] = {
+    "coarse": ModelSpec("coarse", data="house-numbers"),
+    "fine": ModelSpec("fine", data="house-numbers"),
+    "dcn-k8": ModelSpec("dcn", k=8, data="house-numbers"),
+}
 PRETRAINED: dict[str, ModelSpec] = {
     "coarse": ModelSpec("coarse"),
     "fine": ModelSpec("fine"),
@@ -132,7 +138,9 @@ PRETRAINED: dict[str, ModelSpec] = {
     "draw": ModelSpec("draw"),
     "perturbed-topk": ModelSpec("perturbed-topk", k=8, sigma_steps=8590),
     "soft-attention": ModelSpec("soft-attention"),
-    "house-numbers-dcn-k8": ModelSpec("dcn", k=8, data="house-numbers"),
+    "house-numbers-coarse": NUMBER_MODELS["coarse"],
+    "house-numbers-fine": NUMBER_MODELS["fine"],
+    "house-numbers-dcn-k8": NUMBER_MODELS["dcn-k8"],
 }
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from dcnlib.controls import REFERENCE
 from dcnlib.cost import count_multiplications
 from dcnlib.experiments import EXPERIMENTS
+from dcnlib.house_numbers import ORIGINS, origin_of
 from dcnlib.number_targets import number_runs, number_targets
 from dcnlib.pretrained import ModelSpec
 from dcnlib.results import ErrorRate, Record, load_record
@@ -95,15 +96,16 @@ def house_numbers_table(load: Callable[[str], Record] = load_record) -> str:
     rows += [_number_row(spec, records, times.get((spec.kind, spec.scales))) for spec, records in runs.items()]
     first = next(iter(runs.values()))[0]
     train, validation, test = (first["data"][split] for split in ("train", "validation", "test"))
+    origin = origin_of(test)
+    verdict = "" if origin == "photographs" else ", so the two columns can't be compared"
     lines = [
         _markdown(rows),
         "",
         f"Our error: on {test['count']:,} test images, evaluated once, with the weights of lowest error on "
         f"{validation['count']:,} validation images. Training: on {train['photographs']:,} other images and, fresh in "
         f"every epoch, {train['count'] - train['photographs']:,} numbers composed of their digits. Intervals, epochs "
-        "and minutes are those of the first seed. The images are real digits of SVHN in their true places, but not the "
-        "original photographs: what lies around the digits is filled in. The reported errors are on the original ones "
-        "and were not re-checked, so the two columns can't be compared.",
+        f"and minutes are those of the first seed. The images are {ORIGINS[origin]}. The reported errors are on the "
+        f"original photographs and were not re-checked{verdict}.",
     ]
     return "\n".join(lines)
 

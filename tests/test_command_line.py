@@ -26,6 +26,7 @@ from dcnlib import (
     load_weights,
     number_images,
     number_text,
+    svhn,
 )
 from dcnlib.__main__ import main
 from dcnlib.experiments import load_run
@@ -254,6 +255,14 @@ def test_train_says_before_training_that_the_test_set_is_missing(tmp_path, capsy
     assert not (tmp_path / "run").exists()
 
 
+def test_experiments_say_before_training_that_data_is_missing(few_images, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("DCNLIB_DATA", str(tmp_path))
+    monkeypatch.setattr(svhn, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("dcnlib.__main__.run_experiment", lambda *_, **__: pytest.fail("training began"))
+    assert main(["experiment", "coarse", "house-numbers-coarse"]) == 2
+    assert "no SVHN/train/digitStruct.mat" in capsys.readouterr().err
+
+
 def test_predict_reads_pictures_and_arrays_alike(tmp_path, capsys):
     images, labels = load_cluttered("all", source="embedded")[range(3)]
     for number, image in enumerate(images[:, 0].numpy()):
@@ -312,8 +321,7 @@ def test_predict_turns_photographs_as_their_camera_says(untrained, tmp_path, cap
     assert upright == turned
 
 
-def test_predict_tells_the_digits_of_models_that_look_once(untrained, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(PRETRAINED, "house-numbers-coarse", ModelSpec("coarse", data="house-numbers"))
+def test_predict_tells_the_digits_of_models_that_look_once(untrained, tmp_path, capsys):
     Image.new("RGB", (50, 30), "red").save(tmp_path / "red.jpg")
     assert main(["predict", "--pretrained", "house-numbers-coarse", str(tmp_path / "red.jpg")]) == 0
     told = capsys.readouterr().out

@@ -1,7 +1,10 @@
 """The notebooks: run at smoke scale, committed clean with outputs that nbval can compare, parameters that are read."""
 
 import ast
+import importlib.util
 import re
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import nbformat
 import papermill
@@ -13,8 +16,8 @@ from dcnlib import project_root
 ROOT = project_root()
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SCALES = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "notebooks" / "scales").glob("*.yaml")}
-# nbval compares every text output of every cell but these.
-IGNORED = "nbval-ignore-output"
+# nbval compares every text output of every cell but the first kind and, where the photographs differ, the second.
+IGNORED, PHOTOGRAPHS = "nbval-ignore-output", "photographs"
 MIN_COMPARED = 8
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -34,6 +37,7 @@ def test_the_notebooks_are_there_in_order():
         "06_number_of_patches",
         "07_explorer",
         "08_rivals",
+        "09_house_numbers",
         "10_time_and_scale",
     ]
 
@@ -72,9 +76,25 @@ def test_nbval_has_enough_to_compare(path):
     def compared(output):
         return output.output_type == "stream" or any(kind.startswith("text/") for kind in output.get("data", {}))
 
-    cells = [cell for cell in code_cells(path) if IGNORED not in cell.metadata.get("tags", [])]
+    cells = [cell for cell in code_cells(path) if not {IGNORED, PHOTOGRAPHS} & set(cell.metadata.get("tags", []))]
     count = sum(any(compared(output) for output in cell.outputs) for cell in cells)
     assert count >= MIN_COMPARED, f"nbval compares the text of only {count} cells of {path.name}"
+
+
+@pytest.mark.parametrize(("digest", "compared"), [(None, True), ("another", False)])
+def test_cells_that_show_photographs_are_compared_where_the_same_are_at_hand(monkeypatch, digest, compared):
+    spec = importlib.util.spec_from_file_location("notebooks_conftest", ROOT / "notebooks" / "conftest.py")
+    conftest = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(conftest)
+    monkeypatch.setattr(conftest, "digest_of_photographs", lambda: digest or conftest.DIGEST)
+    cells = [cell for path in NOTEBOOKS for cell in code_cells(path)]
+    items = [SimpleNamespace(cell=cell, options={"check": True}) for cell in cells] + [SimpleNamespace()]
+    with nullcontext() if compared else pytest.warns(UserWarning, match="digest .*, here another"):
+        conftest.pytest_collection_modifyitems(items)
+    shows = [PHOTOGRAPHS in cell.metadata.get("tags", []) for cell in cells]
+    assert any(shows)
+    for item, show in zip(items, shows, strict=False):
+        assert item.options["check"] is (compared or not show)
 
 
 @each_notebook

@@ -96,6 +96,18 @@ def test_bars_are_the_probabilities_before_and_after(axes):
     assert to_rgba(axes.get_xticklabels()[2].get_color()) == to_rgba(plots.VERMILLION)
 
 
+def test_a_sequence_is_shown_as_pairs_of_columns_with_the_truth_framed(axes):
+    before, after = torch.randn(2, 5, 11)
+    plots.show_sequence(axes, before, after, labels=torch.tensor([3, 0, 10, 10, 10]))
+    shades = np.asarray(axes.images[0].get_array())
+    assert shades.shape == (11, 10)
+    np.testing.assert_allclose(shades[:, 0::2], before.softmax(1).T)
+    np.testing.assert_allclose(shades[:, 1::2], after.softmax(1).T)
+    middles = np.array(boxes_on(axes)).reshape(5, 2, 2).mean(1)  # down, across
+    assert middles.tolist() == [[3, 0.5], [0, 2.5], [10, 4.5], [10, 6.5], [10, 8.5]]
+    assert [axes.get_yticklabels()[row].get_text() for row in (3, 10)] == ["3", "none"]
+
+
 def test_error_bars_are_the_intervals_in_percent(axes):
     rates = [ErrorRate(5, 100), ErrorRate(0, 100)]
     plots.plot_errors(axes, [1, 2], rates, label="x")

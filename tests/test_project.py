@@ -27,7 +27,7 @@ from dcnlib.benchmark import BenchmarkSettings
 from dcnlib.controls import ControlSettings
 from dcnlib.experiments import EXPERIMENTS
 from dcnlib.number_images import COMPOSED
-from dcnlib.tables import controls_table, house_numbers_table, inference_table, results_table
+from dcnlib.tables import controls_table, house_numbers_table, inference_table, number_targets_table, results_table
 
 ROOT = project_root()
 
@@ -84,7 +84,7 @@ TESTED_ON = {"cluttered-mnist": 10_000, "house-numbers": 1000}
 RECORDED = [
     name
     for name, experiment in EXPERIMENTS.items()
-    if experiment.spec.data == "cluttered-mnist" or name == "house-numbers-dcn-k8"
+    if experiment.spec.data == "cluttered-mnist" or name in PRETRAINED or name == "house-numbers-coarse-seed1"
 ]
 
 
@@ -119,6 +119,7 @@ def test_the_tables_in_the_readme_are_made_from_the_records():
     readme = (ROOT / "README.md").read_text()
     assert results_table() in readme
     assert house_numbers_table() in readme
+    assert number_targets_table() in readme
     assert controls_table(load_record("controls"), "dcn-k8-hints") in readme
     assert inference_table(load_record("benchmark")) in readme
 
