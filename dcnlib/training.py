@@ -188,7 +188,7 @@ def fit(
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "curves": state.curves,
         "validation": state.best,
-        "wall_seconds": round(state.seconds, 1),
+        "wall_seconds": round(state.seconds, 3),
         **environment(device.type),
     }
     if run_dir is not None:
