@@ -42,7 +42,7 @@ def _number_experiments() -> dict[str, Experiment]:
     for name, seeds, epochs, precision in (
         ("coarse", 3, 100, "bfloat16"),
         ("fine", 1, 30, "bfloat16"),
-        ("dcn-k8", 3, 60, "auto"),
+        ("dcn-k8", 3, 100, "bfloat16"),
     ):
         for scales in range(1, MOST_SCALES + 1):
             for seed in range(seeds if scales == 1 else 1):

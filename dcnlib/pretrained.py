@@ -1,6 +1,6 @@
 """The models of the paper's tables by name: how each is built, and the trained weights shipped with the package."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -127,7 +127,7 @@ def _three_boxes() -> dict[str, Any]:
 NUMBER_MODELS: dict[str, ModelSpec] = {
     "coarse": ModelSpec("coarse", data="house-numbers"),
     "fine": ModelSpec("fine", data="house-numbers"),
-    "dcn-k8": ModelSpec("dcn", k=8, data="house-numbers"),
+    "dcn-k8": ModelSpec("dcn", k=8, hint_weight=0.01, data="house-numbers"),
 }
 PRETRAINED: dict[str, ModelSpec] = {
     "coarse": ModelSpec("coarse"),
@@ -141,6 +141,7 @@ PRETRAINED: dict[str, ModelSpec] = {
     "house-numbers-coarse": NUMBER_MODELS["coarse"],
     "house-numbers-fine": NUMBER_MODELS["fine"],
     "house-numbers-dcn-k8": NUMBER_MODELS["dcn-k8"],
+    "house-numbers-dcn-k8-scales3": replace(NUMBER_MODELS["dcn-k8"], scales=3),
 }
 
 

@@ -202,18 +202,11 @@ def controls_table(record: Record, model: str) -> str:
 
 
 def milliseconds(load: Callable[[str], Record] = load_record) -> dict[str, float]:
-    """Milliseconds an image of compiled models, in large batches, by experiment: those of the clock for the rivals, or,
-    before that was measured, of the three models that `benchmark` knows.
+    """Milliseconds an image of the compiled models of Table 1, by experiment, from the clock for the rivals.
 
     load: as for `results_table`.
     """
-    try:
-        models = load("rivals-benchmark")["models"]
-    except FileNotFoundError:
-        best = load("benchmark")["inference"][-1]["best"]
-        names = {"coarse": "coarse, prepared", "fine": "fine, prepared", "dcn-k8-hints": "dcn, prepared"}
-        return {name: best[competitor] for name, competitor in names.items()}
-    return {name: row["milliseconds"]["compiled"] for name, row in models.items()}
+    return {name: row["milliseconds"]["compiled"] for name, row in load("rivals-benchmark")["models"].items()}
 
 
 def rivals_benchmark_table(record: Record) -> str:

@@ -18,6 +18,7 @@ from torch.utils.data import TensorDataset
 from dcnlib import (
     PRETRAINED,
     TRAINING_DISTURBANCE,
+    ModelSpec,
     count_multiplications,
     load_pretrained,
     load_record,
@@ -25,9 +26,16 @@ from dcnlib import (
 )
 from dcnlib.benchmark import BenchmarkSettings
 from dcnlib.controls import ControlSettings
-from dcnlib.experiments import EXPERIMENTS
+from dcnlib.experiments import EXPERIMENTS, MEASUREMENTS
 from dcnlib.number_images import COMPOSED
-from dcnlib.tables import controls_table, house_numbers_table, inference_table, number_targets_table, results_table
+from dcnlib.tables import (
+    TITLES,
+    controls_table,
+    house_numbers_table,
+    inference_table,
+    number_targets_table,
+    results_table,
+)
 
 ROOT = project_root()
 
@@ -80,15 +88,9 @@ TRAINED_ON = {
     },
 }
 TESTED_ON = {"cluttered-mnist": 10_000, "house-numbers": 1000}
-# The other models of house numbers are still to be trained.
-RECORDED = [
-    name
-    for name, experiment in EXPERIMENTS.items()
-    if experiment.spec.data == "cluttered-mnist" or name in PRETRAINED or name == "house-numbers-coarse-seed1"
-]
 
 
-@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_has_a_complete_record(name):
     record = load_record(name)
     assert record["name"] == name
@@ -111,7 +113,7 @@ def test_every_experiment_has_a_complete_record(name):
 
 
 def test_records_and_weights_are_those_of_known_runs():
-    assert {path.stem for path in (ROOT / "results").glob("*.json")} == {*RECORDED, "benchmark", "controls"}
+    assert {path.stem for path in (ROOT / "results").glob("*.json")} == {*EXPERIMENTS, *MEASUREMENTS}
     assert {path.stem for path in (ROOT / "dcnlib" / "weights").iterdir()} == set(PRETRAINED)
 
 
@@ -133,6 +135,27 @@ def test_the_record_of_the_benchmark_is_whole_and_of_committed_code():
     assert record["git_dirty"] is False
     counts = {name: count_multiplications(load_pretrained(name)).total for name in ("fine", "dcn-k8-hints")}
     assert record["growth"][0]["multiplications"] == counts
+
+
+def test_the_record_of_the_house_numbers_benchmark_is_whole_and_of_committed_code():
+    record = load_record("house-numbers-benchmark")
+    assert record["settings"]["rounds"] == BenchmarkSettings().rounds
+    assert re.fullmatch(r"[0-9a-f]{40}", record["git_revision"])
+    assert record["git_dirty"] is False
+    assert len(record["models"]) == 9
+    for row in record["models"]:
+        spec = ModelSpec(row["kind"], data=row["data"], scales=row["scales"])
+        assert row["multiplications"] == count_multiplications(spec.build()).total
+
+
+def test_the_record_of_the_rivals_benchmark_is_whole_and_of_committed_code():
+    record = load_record("rivals-benchmark")
+    assert record["settings"]["rounds"] == BenchmarkSettings().rounds
+    assert re.fullmatch(r"[0-9a-f]{40}", record["git_revision"])
+    assert record["git_dirty"] is False
+    assert record["models"].keys() == TITLES.keys()
+    for name, told in record["models"].items():
+        assert told["multiplications"] == count_multiplications(EXPERIMENTS[name].spec.build()).total
 
 
 def test_the_record_of_the_controls_is_whole_and_agrees_with_those_of_the_runs():
