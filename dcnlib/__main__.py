@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -22,6 +22,7 @@ from dcnlib.controls import ControlSettings, run_controls
 from dcnlib.cost import count_multiplications
 from dcnlib.dcn import DynamicCapacityNetwork, Objective
 from dcnlib.digits import SPLITS
+from dcnlib.draw import DrawClassifier
 from dcnlib.evaluation import evaluate
 from dcnlib.experiments import (
     EXPERIMENTS,
@@ -36,7 +37,8 @@ from dcnlib.experiments import (
 from dcnlib.house_numbers import NO_DIGIT, NUMBER_SPLITS, in_frame, number_text
 from dcnlib.number_benchmark import run_number_benchmark
 from dcnlib.number_images import COMPOSED, TEST_DISTURBANCE, standardise
-from dcnlib.pretrained import MOST_SCALES, OPTIONS, PRETRAINED, DataName, Kind, ModelSpec, load_pretrained
+from dcnlib.pretrained import IMAGE_SHAPE, MOST_SCALES, OPTIONS, PRETRAINED, DataName, Kind, ModelSpec, load_pretrained
+from dcnlib.ram import RamLook, RecurrentAttentionModel
 from dcnlib.results import Record, load_record, save_record
 from dcnlib.rival_benchmark import run_rivals_benchmark
 from dcnlib.scales import MultiScaleNetwork
@@ -54,6 +56,22 @@ from dcnlib.training import TrainingSettings, fit, resolve_device
 DIGIT_SPLITS = sorted({split for splits in SPLITS.values() for split in splits})
 ALL_SPLITS = sorted({*DIGIT_SPLITS, *(split for splits in NUMBER_SPLITS.values() for split in splits)})
 ROOT_HELP = "folder that holds MNIST/raw or SVHN, by default $DCNLIB_DATA or the cache"
+MODEL: Kind = "dcn"
+# The fields of a `ModelSpec` that only some kinds of models have.
+MODEL_OPTIONS = {
+    "k": "patches per image",
+    "hint_weight": "weight of the hints",
+    "objective": "how hints are added",
+    "policy": "what chooses the patches",
+    "glimpses": "looks at each image",
+    "hidden": "units of the recurrent state",
+    "sigma": "spread of the locations tried in training",
+    "last_sigma": "what sigma falls to in --sigma-steps",
+    "sigma_steps": "training steps in which sigma falls; for perturbed-topk it is the noise, and falls to a hundredth",
+    "rollouts": "ways to look tried per training image",
+    "discount": "what a gain one glimpse later counts",
+}
+CHOICES: dict[str, Collection[str]] = {"objective": get_args(Objective), "policy": POLICIES}
 DESCRIPTION = "Dynamic Capacity Networks: train, evaluate and take apart the models of the paper."
 
 
@@ -92,13 +110,16 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--run-dir", type=Path, help="where the run is kept, by default runs/NAME")
     train.add_argument("--test", action="store_true", help="evaluate once on the test set at the end")
     train.add_argument(
-        "--composed", type=float, default=COMPOSED, help="share of composed numbers in training (house-numbers)"
+        "--composed",
+        type=float,
+        default=argparse.SUPPRESS,
+        help=f"share of composed numbers in training, for house-numbers (default: {COMPOSED})",
     )
     for option in fields(TrainingSettings):
         kind: dict[str, Any] = {"type": float if option.default is None else type(option.default)}
         if isinstance(option.default, bool):
             kind = {"action": argparse.BooleanOptionalAction}
-        train.add_argument(f"--{option.name.replace('_', '-')}", default=option.default, help=" ", **kind)
+        train.add_argument(_flag(option.name), default=option.default, help=" ", **kind)
 
     test = command("evaluate", _evaluate, "Measure the error of shipped or own weights.")
     which = test.add_mutually_exclusive_group(required=True)
@@ -107,7 +128,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model(test)
     _add_data(test)
     test.add_argument("--split", default="validation", choices=ALL_SPLITS)
-    test.add_argument("--patches", type=int, help="override the number of patches at test time")
+    test.add_argument(
+        "--patches", type=int, help="override the number of patches at test time, for dcn and perturbed-topk"
+    )
     test.add_argument(
         "--disturbance-seed", type=int, help="shift and rescale each image, drawn by this seed (house-numbers)"
     )
@@ -117,7 +140,9 @@ def build_parser() -> argparse.ArgumentParser:
     late_test.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
     late_test.add_argument("--root", type=Path, help=ROOT_HELP)
 
-    predict = command("predict", _predict, "Say what an image shows, and where a shipped model looked.")
+    predict = command(
+        "predict", _predict, "Say what an image shows, and where a shipped model looked, if it looks at places."
+    )
     predict.add_argument(
         "images",
         nargs="+",
@@ -145,10 +170,11 @@ def build_parser() -> argparse.ArgumentParser:
     benchmark.add_argument(
         "--quick", action="store_true", help="a little of everything, in few rounds; not for figures"
     )
-    benchmark.add_argument(
+    models = benchmark.add_mutually_exclusive_group()
+    models.add_argument(
         "--data", default=ModelSpec.data, choices=get_args(DataName), help="what is measured are the models for this"
     )
-    benchmark.add_argument("--rivals", action="store_true", help="measure the models of Table 1, rivals and all")
+    models.add_argument("--rivals", action="store_true", help="measure the models of Table 1, rivals and all")
     benchmark.add_argument("--run-dir", type=Path, help="keeps record.json, by default runs/NAME of the record")
 
     controls = command("controls", _controls, "Compare ways to choose patches, with the shipped DCN and other runs.")
@@ -170,38 +196,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model", default="dcn", choices=get_args(Kind), help="which of the paper's models, or of their rivals"
-    )
-    parser.add_argument("--data", default=ModelSpec.data, choices=get_args(DataName), help="what the model is for")
-    parser.add_argument(
-        "--scales", type=int, default=ModelSpec.scales, help=f"of each image, 1..{MOST_SCALES} (house-numbers)"
-    )
-    parser.add_argument("--k", type=int, default=ModelSpec.k, help="patches per image (dcn, perturbed-topk)")
-    parser.add_argument(
-        "--hint-weight", type=float, default=ModelSpec.hint_weight, help="weight of the hints (dcn, perturbed-topk)"
-    )
-    parser.add_argument(
-        "--objective", default="sum", choices=get_args(Objective), help="how hints are added (dcn, perturbed-topk)"
-    )
-    parser.add_argument("--policy", default=ModelSpec.policy, choices=POLICIES, help="what chooses the patches (dcn)")
-    parser.add_argument("--glimpses", type=int, default=ModelSpec.glimpses, help="looks at each image (ram, draw)")
-    parser.add_argument("--hidden", type=int, default=ModelSpec.hidden, help="units of the recurrent state (ram, draw)")
-    parser.add_argument(
-        "--sigma", type=float, default=ModelSpec.sigma, help="spread of the locations tried in training (ram)"
-    )
-    parser.add_argument(
-        "--last-sigma", type=float, default=ModelSpec.last_sigma, help="what it falls to in --sigma-steps (ram)"
-    )
-    parser.add_argument(
-        "--sigma-steps", type=int, help="training steps in which sigma falls (ram, perturbed-topk: to zero)"
-    )
-    parser.add_argument(
-        "--discount", type=float, default=ModelSpec.discount, help="what a gain one glimpse later counts (ram)"
-    )
-    parser.add_argument(
-        "--rollouts", type=int, default=ModelSpec.rollouts, help="ways to look tried per training image (ram)"
-    )
+    """The fields of a `ModelSpec` as options. Those that aren't given stay out of the namespace: see `_given`."""
+
+    def add(name: str, default: Any, help: str, **kind: Any) -> None:
+        parser.add_argument(_flag(name), default=argparse.SUPPRESS, help=f"{help} (default: {default})", **kind)
+
+    add("model", MODEL, "which of the paper's models, or of their rivals", choices=get_args(Kind))
+    add("data", ModelSpec.data, "what the model is for", choices=get_args(DataName))
+    add("scales", ModelSpec.scales, f"of each image, 1..{MOST_SCALES}, for house-numbers", type=int)
+    for name, help in MODEL_OPTIONS.items():
+        default = getattr(ModelSpec, name)
+        kind = {"type": int if default is None else type(default), "choices": CHOICES.get(name)}
+        kinds = " and ".join(kind for kind, options in OPTIONS.items() if name in options)
+        add(name, default, f"{help}, for {kinds}", **kind)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -214,9 +221,27 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, help=ROOT_HELP)
 
 
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """Which options of `_add_model` were given."""
+    return {name: getattr(args, name) for name in ("model", "data", "scales", *MODEL_OPTIONS) if hasattr(args, name)}
+
+
 def _spec(args: argparse.Namespace) -> ModelSpec:
-    options = {option: getattr(args, option) for option in OPTIONS[args.model]}
-    return ModelSpec(args.model, data=args.data, scales=args.scales, **options)
+    """The model that is asked for. Raises ValueError for options that it doesn't have, which would be ignored."""
+    given = {"model": MODEL} | _given(args)
+    kind: Kind = given.pop("model")
+    if strange := given.keys() & MODEL_OPTIONS.keys() - set(OPTIONS[kind]):
+        raise ValueError(
+            f"{kind} models have no {', '.join(sorted(map(_flag, strange)))}; "
+            f"their options are {', '.join(map(_flag, OPTIONS[kind])) or 'none'}"
+        )
+    if "last_sigma" in given and "sigma_steps" not in given:
+        raise ValueError("--last-sigma is what sigma falls to in --sigma-steps: give both")
+    return ModelSpec(kind, **given)
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -225,7 +250,9 @@ def _train(args: argparse.Namespace) -> None:
     name = args.name or _name(spec)
     run_dir = args.run_dir or Path("runs") / name
     where = {"source": args.source, "root": args.root}
-    options = {"composed": args.composed} if spec.data == "house-numbers" else {}
+    options = {"composed": args.composed} if hasattr(args, "composed") else {}
+    if options and spec.data != "house-numbers":
+        raise ValueError(f"--composed is for models of house-numbers, this one is for {spec.data}")
     test_data = load_data(spec.data, "test", **where) if args.test else None  # a missing one is told before training
     model = seeded_model(spec, settings)
     record = fit(
@@ -238,24 +265,31 @@ def _train(args: argparse.Namespace) -> None:
         run_dir=run_dir,
         **_reporting(),
     )
-    if test_data is not None:
+    if test_data is not None and "test" not in record:
         record = test_once(model, run_dir, test_data)
     _print_outcome(record)
     print(f"kept in {run_dir}")
 
 
 def _name(spec: ModelSpec) -> str:
-    kind = f"dcn-k{spec.k}" if spec.kind == "dcn" else spec.kind
+    kind: str = spec.kind
+    if spec.kind == "dcn":
+        kind = f"dcn-k{spec.k}" + (f"-{spec.policy}" if spec.policy != ModelSpec.policy else "")
     return kind if spec.data == ModelSpec.data else f"{spec.data}-{kind}-scales{spec.scales}"
 
 
 def _evaluate(args: argparse.Namespace) -> None:
     if args.pretrained:
+        if given := _given(args):
+            told = ", ".join(map(_flag, given))
+            raise ValueError(f"{told}: --pretrained says which model it is; at test time only --patches overrides it")
         spec, model = PRETRAINED[args.pretrained], load_pretrained(args.pretrained)
     else:
         spec = _spec(args)
         model = spec.build()
         load_weights(args.weights, model)
+    if args.patches is not None and "k" not in OPTIONS[spec.kind]:
+        raise ValueError(f"--patches is for models that choose patches, dcn and perturbed-topk; this is {spec.kind}")
     model.to(resolve_device(args.device))
     options: dict[str, Any] = {}
     if args.disturbance_seed is not None:
@@ -270,8 +304,8 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _test(args: argparse.Namespace) -> None:
     for run_dir in args.runs:
-        record = finished_record(run_dir)
         name, model = load_run(run_dir)
+        record = finished_record(run_dir)
         source = record["data"]["train"]["source"]
         data = load_data(ModelSpec(**record["model"]).data, "test", source=source, root=args.root)
         print(f"== {name}")
@@ -284,12 +318,17 @@ def _predict(args: argparse.Namespace) -> None:
     for path in args.images:
         image, size = read_image(path, spec.data)
         told = []
-        if spec.kind == "dcn":
+        if "k" in OPTIONS[spec.kind]:
             assert isinstance(model, DynamicCapacityNetwork | MultiScaleNetwork)
             look = model.attend(image)
             logits, boxes = look.logits[0], _in_picture(model.patch_boxes(look)[0], image, size)
             corners = " ".join(f"{top},{left}-{bottom},{right}" for top, left, bottom, right in boxes.tolist())
             told = [f"at first glance {_answer(look.coarse_logits[0])}", f"patches at {corners}"]
+        elif isinstance(model, RecurrentAttentionModel | DrawClassifier):
+            glimpse = model.look(image)
+            centers = glimpse.locations if isinstance(glimpse, RamLook) else glimpse.centers
+            logits = glimpse.logits[0]
+            told = ["glimpses at " + " ".join(f"{y:.0f},{x:.0f}" for y, x in centers[0].tolist())]
         else:
             logits = model(image)[0]
         if spec.data == "house-numbers":
@@ -376,11 +415,12 @@ def _benchmark(args: argparse.Namespace) -> None:
 
 
 def _controls(args: argparse.Namespace) -> None:
-    models: dict[str, nn.Module] = {"dcn-k8-hints": load_pretrained("dcn-k8-hints")}
-    models |= dict(load_run(run) for run in args.runs)
-    networks = {name: model for name, model in models.items() if isinstance(model, DynamicCapacityNetwork)}
-    if others := models.keys() - networks.keys():
-        raise ValueError(f"runs must be of Dynamic Capacity Networks, {', '.join(sorted(others))} chooses no patches")
+    networks = {"dcn-k8-hints": _network_of_digits(load_pretrained("dcn-k8-hints"), "the shipped model")}
+    for run in args.runs:
+        name, model = load_run(run)
+        if name in networks:
+            raise ValueError(f"{run} holds a run named {name}, and so is another model here: train it with a --name")
+        networks[name] = _network_of_digits(model, f"{name} in {run}")
     record = run_controls(
         networks,
         load_cluttered(args.split, source=args.source or "mnist", root=args.root),
@@ -391,6 +431,12 @@ def _controls(args: argparse.Namespace) -> None:
     for name in networks:
         print(f"{name}\n\n{controls_table(record, name)}\n")
     print(f"kept in {args.run_dir}")
+
+
+def _network_of_digits(model: nn.Module, told: str) -> DynamicCapacityNetwork:
+    if not isinstance(model, DynamicCapacityNetwork) or model.image_shape != IMAGE_SHAPE:
+        raise ValueError(f"the models must be dcn or perturbed-topk for {ModelSpec.data}, {told} is another")
+    return model
 
 
 def _promote(args: argparse.Namespace) -> None:

@@ -69,6 +69,7 @@ def save_checkpoint(
         "best_weights": best_weights,
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "mps_rng": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
     }
     atomic_write(path, lambda file: torch.save(content, file))
 
@@ -102,4 +103,6 @@ def resume(
     torch.set_rng_state(content["torch_rng"])
     if torch.cuda.is_available():
         torch.cuda.set_rng_state_all(content["cuda_rng"])
+    if torch.backends.mps.is_available():
+        torch.mps.set_rng_state(content["mps_rng"])
     return content["best_weights"]

@@ -9,7 +9,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -72,21 +72,23 @@ def run_controls(
 ) -> Record:
     """Errors of each model by each control and number of patches, and where the patches lie; see `control_rows`.
 
-    The controls are those of `score_cells`. A model's `policy` in the record names the control that is its own choice.
-    Moves the models to the settings' device. `report` is told which model is being measured.
+    The controls are those of `score_cells`, the numbers of patches the settings' and the model's own. A model's
+    `policy` in the record names the control that is its own choice. Moves the models to the settings' device. `report`
+    is told which model is being measured.
     """
     device = resolve_device(settings.device)
     start = time.perf_counter()
     record: Record = {"name": "controls", "settings": asdict(settings), "data": data.describe(), "models": {}}
     for name, model in models.items():
         report(name)
-        outcomes = measure_controls(model.to(device), data, settings)
+        own = replace(settings, ks=tuple(sorted({*settings.ks, model.k})))
+        outcomes = measure_controls(model.to(device), data, own)
         (reference,) = outcomes[REFERENCE]
         record["models"][name] = {
             "policy": policy_name(model),
             "k": model.k,
             "controls": {
-                control: control_rows(draws, reference, settings.ks, model.geometry.size**2)
+                control: control_rows(draws, reference, own.ks, model.geometry.size**2)
                 for control, draws in outcomes.items()
             },
         }

@@ -1,7 +1,8 @@
 """The Dynamic Capacity Network, and the single-capacity models it is compared with (section 3)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -279,7 +280,7 @@ def check_logits(logits: Tensor) -> None:
         raise ValueError(f"the top layers must make class scores (B, L) or (B, P, L), got {tuple(logits.shape)}")
 
 
-def try_module(what: str, module: nn.Module, probe: Tensor) -> Tensor:
+def try_module(what: str, module: Callable[[Tensor], Any], probe: Tensor) -> Tensor:
     """What a part of a network makes of a tensor. Raises ValueError, naming the part, if it doesn't take it."""
     try:
         output = module(probe)

@@ -18,7 +18,7 @@ from dcnlib.cluttered import SEEDS, ClutteredMNIST, load_cluttered
 from dcnlib.digits import load_digits
 from dcnlib.evaluation import evaluate
 from dcnlib.number_images import HouseNumberImages, load_house_number_images, project_images
-from dcnlib.pretrained import MOST_SCALES, NUMBER_MODELS, PRETRAINED, DataName, ModelSpec, load_pretrained
+from dcnlib.pretrained import MOST_SCALES, NUMBER_MODELS, PRETRAINED, DataName, Kind, ModelSpec, load_pretrained
 from dcnlib.rendered_numbers import render_numbers
 from dcnlib.results import Record, load_record, project_root, save_record
 from dcnlib.training import TrainingSettings, fit, seed_everything
@@ -169,10 +169,12 @@ def test_once(model: nn.Module, run_dir: str | Path, test_data: Images) -> Recor
     path = Path(run_dir) / "record.json"
     record = json.loads(path.read_text())
     record["data"]["test"] = test_data.describe()
+    seed, ways = record["settings"]["seed"], getattr(model, "ways", {})
+    seed_everything(seed)  # a model that chooses at random draws the same whenever it is tested
     result = evaluate(model, test_data)
     record["test"] = {**result.as_record(), "wrong": result.wrong.nonzero().flatten().tolist()}
-    for way, options in getattr(model, "ways", {}).items():
-        seed_everything(record["settings"]["seed"])
+    for way, options in ways.items():
+        seed_everything(seed)
         record.setdefault("test_ways", {})[way] = evaluate(model, test_data, **options).as_record()
     save_record(path, record)
     return record
@@ -181,9 +183,11 @@ def test_once(model: nn.Module, run_dir: str | Path, test_data: Images) -> Recor
 def load_run(run_dir: str | Path) -> tuple[str, nn.Module]:
     """Name and trained model, in eval mode on the CPU, of a finished run of one of the `ModelSpec` models.
 
-    Raises FileNotFoundError for an unfinished run.
+    Raises FileNotFoundError for an unfinished run, ValueError for one of another model.
     """
     record = finished_record(run_dir)
+    if "kind" not in record.get("model", {}):
+        raise ValueError(f"{run_dir} holds no run of a model that a ModelSpec names ({', '.join(get_args(Kind))})")
     model = ModelSpec(**record["model"]).build()
     load_weights(Path(run_dir) / "weights.safetensors", model)
     return record["name"], model.eval()

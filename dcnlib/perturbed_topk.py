@@ -5,14 +5,16 @@ optimisers of Berthet et al. 2020 (arXiv 2002.08676). The coarse, fine and top l
 Network: the rivals differ in the choice of patches alone.
 """
 
+import math
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dcnlib.attention import check_k
+from dcnlib.attention import check_k, evaluation_mode
 from dcnlib.checks import check_whole
-from dcnlib.dcn import DynamicCapacityNetwork
+from dcnlib.dcn import DynamicCapacityNetwork, ImageShape, try_module
 from dcnlib.patches import extract_patches
 
 
@@ -28,9 +30,7 @@ def perturbed_topk(scores: Tensor, k: int, *, sigma: float | Tensor, samples: in
     """
     batch, cells = scores.shape
     check_k(k, cells)
-    check_whole("samples", samples, least=2)
-    if samples % 2:
-        raise ValueError(f"samples come in pairs, so their number must be even, got {samples}")
+    check_samples(samples)
     Z = torch.randn(batch, samples // 2, cells, dtype=scores.dtype, device=scores.device)
     with torch.no_grad():
         noise = sigma * Z
@@ -43,6 +43,13 @@ def perturbed_topk(scores: Tensor, k: int, *, sigma: float | Tensor, samples: in
     weight = torch.cat([1 + likelihood, 1 - likelihood], dim=1) / samples
     Y = scores.new_zeros(batch, k, cells)
     return Y.scatter_add(2, chosen.transpose(1, 2), weight[:, None].expand(-1, k, -1))
+
+
+def check_samples(samples: int) -> None:
+    """Raise TypeError or ValueError unless this is a number of perturbations: even, since they come in pairs."""
+    check_whole("samples", samples, least=2)
+    if samples % 2:
+        raise ValueError(f"samples come in pairs, so their number must be even, got {samples}")
 
 
 def unit_range(scores: Tensor) -> Tensor:
@@ -68,7 +75,7 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
     reads. sigma: of the noise, where an image's scores span 0..1. samples: perturbations of each image in training.
     sigma_steps: training steps in which sigma falls linearly to zero, as in the paper, so that the network trains at
     last on the patches that it will be given; None keeps sigma as it is. The other arguments are those of
-    `DynamicCapacityNetwork`.
+    `DynamicCapacityNetwork`. Raises ValueError as that does, and if the scorer doesn't fit the coarse map.
 
     The noise is for `loss` in training mode alone. Everything else takes the k cells of highest score.
     """
@@ -82,17 +89,22 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
         sigma: float = 0.05,
         samples: int = 100,
         sigma_steps: int | None = None,
+        image_shape: ImageShape | None = None,
         **options: Any,
     ) -> None:
         super().__init__(policy=learned_scores, **options)
-        if not sigma > 0:
-            raise ValueError(f"sigma must be positive, got {sigma}")
+        if not 0 < sigma < math.inf:
+            raise ValueError(f"sigma must be positive and finite, got {sigma}")
+        check_samples(samples)
         if sigma_steps is not None:
             check_whole("sigma_steps", sigma_steps)
         self.scorer = scorer
         self.sigma, self.samples, self.sigma_steps = sigma, samples, sigma_steps
         self.step: Tensor  # training steps so far, in the state so that a resumed run goes on from its sigma
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.image_shape = image_shape
+        if image_shape is not None:  # not before there is a scorer to check
+            check_k(self.k, self._count_cells(image_shape))
 
     def loss(self, images: Tensor, labels: Tensor, k: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """In training mode as a Dynamic Capacity Network's, but with expectations in the place of each choice.
@@ -128,6 +140,21 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
         cells = torch.arange(rows * columns, device=images.device).expand(len(images), -1)
         patches = extract_patches(images, cells, self.geometry, (rows, columns))  # (B, N, C, p, p)
         return (Y @ patches.flatten(2)).unflatten(2, patches.shape[2:])
+
+    @torch.no_grad()
+    def _check_fit(self, image_shape: ImageShape) -> int:
+        """As for a Dynamic Capacity Network, and the scorer too."""
+        count = super()._check_fit(image_shape)
+        with evaluation_mode(self):
+            black = next(self.parameters(), torch.zeros(())).new_zeros(1, *image_shape)
+            coarse_map = self.coarse(black)
+            scores = try_module("scorer", partial(learned_scores, self, black), coarse_map)
+        if scores.shape != (1, *coarse_map.shape[2:]):
+            raise ValueError(
+                f"the scorer must score the {coarse_map.shape[2]}x{coarse_map.shape[3]} cells of the coarse map, "
+                f"(B, s1, s2), got {tuple(scores.shape)}"
+            )
+        return count
 
 
 def refine_softly(coarse_map: Tensor, Y: Tensor, fine_vectors: Tensor) -> Tensor:

@@ -227,9 +227,10 @@ class RecurrentAttentionModel(nn.Module):
         The classes are asked for after every glimpse, and the cross-entropy is the mean over glimpses. The reward after
         glimpse t is the probability R_t of the right class: what an answer drawn from it would earn on average.
         A choice of location is credited with the gains that follow, discounted, G_t = sum_s>t d^(s-t-1) (R_s - R_s-1).
-        With d = 1 that is R_T - R_t, the reward at the end up to what was known before the choice; a smaller d keeps
-        the luck of later choices out of it. The gradient of -sum_t log p(l_t+1) (G_t - b_t) then is, in expectation,
-        that of -sum_t E[G_t]. b_t, the baseline, foresees G_t from the state and moves no other weights.
+        With d = 1 that is R_T - R_t, the reward at the end up to what was known before the choice, and the gradient of
+        -sum_t log p(l_t+1) (G_t - b_t) is, in expectation, that of -E[R_T]. A smaller d keeps the luck of later choices
+        out of a choice's credit, and is no gradient of one expectation: each choice follows the gains it leads to soon.
+        b_t, the baseline, foresees G_t from the state and moves no other weights.
         """
         logits = self.classifier(rollout.states)  # (B, M, T, L)
         target = labels[:, None, None].expand(logits.shape[:3])

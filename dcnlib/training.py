@@ -4,6 +4,7 @@ A model needs `model.loss(images, labels)` -> (loss, named parts). A data set ne
 (images, labels) for an array of indices, as `ClutteredMNIST` and `torch.utils.data.TensorDataset` have it.
 """
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -93,8 +94,8 @@ def fit(
 
     With a `run_dir`, state is saved there at least every `checkpoint_seconds`, and a run that was killed goes on from
     it; on the same machine and thread count it ends bit-identical to an uninterrupted one. The finished run leaves
-    `record.json` and `weights.safetensors` there. `on_epoch` is called with each epoch's figures, `progress` shows a
-    bar, and `description` says in the record what the model is.
+    `record.json` and `weights.safetensors` there, and a repeated call returns that record. `on_epoch` is called with
+    each epoch's figures, `progress` shows a bar, and `description` says in the record what the model is.
 
     Raises ValueError if there are fewer images than a batch, if an epoch's first batch has values outside [0, 1], or if
     `run_dir` holds a run with other settings; FloatingPointError if the loss is no longer finite.
@@ -191,9 +192,16 @@ def fit(
         "wall_seconds": round(state.seconds, 3),
         **environment(device.type),
     }
-    if run_dir is not None:
-        save_weights(Path(run_dir) / "weights.safetensors", model)
-        save_record(Path(run_dir) / "record.json", record)
+    if run_dir is None:
+        return record
+    save_weights(Path(run_dir) / "weights.safetensors", model)
+    path = Path(run_dir) / "record.json"
+    # A run that was finished before keeps its record: who trained it when, and what the test set said of it.
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    parts = ("name", "model", "settings", "curves")
+    if json.dumps([kept.get(part) for part in parts]) == json.dumps([record[part] for part in parts]):
+        return kept
+    save_record(path, record)
     return record
 
 

@@ -65,6 +65,7 @@ def test_help_names_every_command():
         ["evaluate"],
         ["evaluate", "--pretrained", "dcn-k9"],
         ["experiment", "everything"],
+        ["benchmark", "--rivals", "--data", "house-numbers"],
         [],
     ],
 )
@@ -103,6 +104,13 @@ def test_mistyped_options_fail(arguments, capsys):
         (["test", "/nowhere"], "no finished run"),
         (["train", "--data", "house-numbers", "--scales", "2", "--policy", "random"], "between the scales"),
         (["record", "dcn-k9"], "no record 'dcn-k9'"),
+        # Options that would be ignored.
+        (["train", "--model", "coarse", "--k", "4"], "coarse models have no --k; their options are none"),
+        (["count", "--model", "draw", "--sigma", "1", "--policy", "random"], "draw models have no --policy, --sigma; "),
+        (["train", "--model", "ram", "--last-sigma", "0.2"], "--last-sigma is what sigma falls to in --sigma-steps"),
+        (["train", "--composed", "0.2"], "--composed is for models of house-numbers"),
+        (["evaluate", "--pretrained", "dcn-k8-hints", "--k", "4"], "--k: --pretrained says which model it is"),
+        (["evaluate", "--pretrained", "ram", "--patches", "4"], "--patches is for models that choose patches"),
     ],
 )
 def test_bad_input_ends_with_a_message_and_status_2(arguments, message, capsys):
@@ -243,10 +251,41 @@ def test_controls_measure_the_shipped_dcn_and_other_runs(few_images, tmp_path, c
         assert controls_table(record, name) in told
 
 
-def test_controls_refuse_a_model_that_chooses_no_patches(few_images, tmp_path, capsys):
-    assert main([*TINY, "--batch-size", "32", "--run-dir", str(tmp_path)]) == 0
-    assert main(["controls", str(tmp_path), "--run-dir", str(tmp_path / "controls")]) == 2
-    assert "coarse chooses no patches" in capsys.readouterr().err
+def test_controls_refuse_what_they_cannot_measure_and_say_so_at_once(few_images, few_numbers, tmp_path, capsys):
+    def train(folder, *options):
+        run_dir = str(tmp_path / folder)
+        assert main(["train", "--epochs", "1", "--device", "cpu", "--run-dir", run_dir, *options]) == 0
+        return run_dir
+
+    small = ["--batch-size", "32"]
+    coarse = train("coarse", *small, "--model", "coarse")
+    numbers = train("numbers", "--batch-size", "8", "--data", "house-numbers", "--source", "rendered")
+    same = train("same", *small, "--name", "dcn-k8-hints")
+    for run, message in (
+        (coarse, "dcn or perturbed-topk for cluttered-mnist, coarse in"),
+        (numbers, "dcn or perturbed-topk for cluttered-mnist, house-numbers-dcn-k8-scales1 in"),
+        (same, "holds a run named dcn-k8-hints, and so is another model here"),
+    ):
+        capsys.readouterr()
+        assert main(["controls", run, "--run-dir", str(tmp_path / "controls")]) == 2
+        told = capsys.readouterr().err
+        assert message in told
+        assert "measuring" not in told
+
+
+def test_runs_of_dcns_are_named_by_their_policy(few_images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--epochs", "1", "--batch-size", "32", "--device", "cpu", "--policy", "random"]) == 0
+    assert json.loads((tmp_path / "runs" / "dcn-k8-random" / "record.json").read_text())["name"] == "dcn-k8-random"
+
+
+def test_a_tested_run_that_is_trained_again_is_not_tested_again(few_images, tmp_path, monkeypatch):
+    command = [*TINY, "--batch-size", "32", "--test", "--run-dir", str(tmp_path)]
+    assert main(command) == 0
+    record = (tmp_path / "record.json").read_bytes()
+    monkeypatch.setattr("dcnlib.__main__.test_once", lambda *_: pytest.fail("tested again"))
+    assert main(command) == 0
+    assert (tmp_path / "record.json").read_bytes() == record
 
 
 def test_train_says_before_training_that_the_test_set_is_missing(tmp_path, capsys):
@@ -307,6 +346,27 @@ def test_predict_reads_a_photograph_as_the_loader_does_and_says_where_it_looked(
     for digit, certainty in re.findall(r"(\d) (\d+)%", told):
         assert int(digit) < 10
         assert int(certainty) + 0.5 >= 100 / 11
+
+
+def test_predict_says_where_the_rivals_looked(untrained, tmp_path, capsys):
+    images, _ = load_cluttered("all", source="embedded")[[0]]
+    np.save(tmp_path / "image.npy", images[0, 0].numpy())
+    for name in ("ram", "draw", "perturbed-topk", "soft-attention"):
+        assert main(["predict", str(tmp_path / "image.npy"), "--pretrained", name]) == 0
+        told = capsys.readouterr().out
+        model = untrained[name]
+        with torch.no_grad():
+            assert f": {model(images).argmax()}" in told
+            if name == "soft-attention":  # it looks everywhere
+                assert " at " not in told
+            elif name == "perturbed-topk":
+                boxes = model.patch_boxes(model.attend(images))[0].tolist()
+                expected = "patches at " + " ".join(f"{a},{b}-{c},{d}" for a, b, c, d in boxes)
+                assert re.sub(r"\s", "", expected) in re.sub(r"\s", "", told)
+            else:
+                look = model.look(images)
+                places = (look.locations if name == "ram" else look.centers)[0]
+                assert "glimpses at " + " ".join(f"{y:.0f},{x:.0f}" for y, x in places) in told
 
 
 def test_predict_turns_photographs_as_their_camera_says(untrained, tmp_path, capsys):

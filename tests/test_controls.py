@@ -15,6 +15,7 @@ from dcnlib import (
     ClutteredMNIST,
     ClutterRules,
     DynamicCapacityNetwork,
+    ModelSpec,
     evaluate,
     load_pretrained,
     oracle_scores,
@@ -24,6 +25,7 @@ from dcnlib.attention import label_loss_gradient, shared_pixels
 from dcnlib.controls import ControlSettings, compare, mcnemar_p_value, measure_controls, run_controls
 from dcnlib.looks import with_policy
 from dcnlib.results import save_record
+from dcnlib.tables import controls_table
 
 SETTINGS = ControlSettings(ks=(0, 1, 4), draws=2, seed=5, batch_size=12, device="cpu")
 POSITIONS = {k: column for column, k in enumerate(SETTINGS.ks)}
@@ -33,6 +35,7 @@ POSITIONS = {k: column for column, k in enumerate(SETTINGS.ks)}
 def model() -> DynamicCapacityNetwork:
     model = load_pretrained("dcn-k8-hints")
     assert isinstance(model, DynamicCapacityNetwork)
+    model.k = 4  # one of the settings', to which it would be added otherwise
     return model
 
 
@@ -164,9 +167,9 @@ def test_all_patches_touch_a_box_that_is_the_whole_image(model, digits):
     settings = ControlSettings(ks=(1, 529), draws=1, device="cpu")
     record = run_controls({"shipped": model}, Everywhere(digits.subset(1)), settings)
     for rows in record["models"]["shipped"]["controls"].values():
-        assert [row["touching"] for row in rows] == [1, 1]
+        assert [(row["k"], row["touching"]) for row in rows] == [(1, 1), (4, 1), (529, 1)]
         # Of all 529 patches, those at the border have a row or a column of zeros outside the image.
-        assert rows[1]["inside"] == pytest.approx(((21 * 14 + 2 * 13) / (23 * 14)) ** 2)
+        assert rows[2]["inside"] == pytest.approx(((21 * 14 + 2 * 13) / (23 * 14)) ** 2)
 
 
 def test_images_that_only_one_gets_right_account_for_the_difference_in_errors(controls):
@@ -234,6 +237,7 @@ def with_own_policy(model: DynamicCapacityNetwork, policy) -> DynamicCapacityNet
 
 def test_a_policy_with_weights_of_its_own_is_measured_too(model, data, controls):
     learned = with_own_policy(model, Scorer())
+    learned.k = model.k
     measured = run_controls({"learned": learned}, data, SETTINGS)["models"]["learned"]
     assert measured["policy"] == "own"
     assert measured["controls"].keys() - controls.keys() == {"own"}
@@ -249,6 +253,18 @@ def test_a_model_that_chooses_by_a_known_policy_says_so(model, digits, record):
     assert measured["policy"] == "coarse-norm"
     assert "own" not in measured["controls"]
     assert record["models"]["shipped"]["policy"] == "entropy-gradient"
+
+
+@pytest.mark.parametrize("k", [0, 5])
+def test_a_models_own_number_of_patches_is_measured_and_told_too(digits, k):
+    data, own = ClutteredMNIST(digits.subset(6)), ModelSpec("dcn", k=k).build().eval()
+    record = run_controls({"own": own}, data, ControlSettings(ks=(1, 2), device="cpu"))
+    (row,) = (row for row in record["models"]["own"]["controls"]["entropy-gradient"] if row["k"] == k)
+    assert row["error"] == evaluate(own, data).rate.fraction
+    head, _, first, *_ = controls_table(record, "own").splitlines()
+    assert head.count("k = ") == 3
+    assert f"k = {k} " in head
+    assert first.count("%") == (0 if k == 0 else 2)
 
 
 def test_measuring_changes_neither_weights_nor_statistics_nor_modes(digits):
@@ -271,7 +287,7 @@ def test_the_record_says_what_was_measured_where(record, data, tmp_path):
     assert kept["wall_seconds"] > 0
     assert {"git_revision", "versions", "machine", "created"} <= kept.keys()
     measured = kept["models"]["shipped"]
-    assert measured["k"] == 8
+    assert measured["k"] == 4
     assert measured["controls"].keys() == {*POLICIES, "label-loss-gradient", "oracle"}
     for name, rows in measured["controls"].items():
         assert [row["k"] for row in rows] == [0, 1, 4]

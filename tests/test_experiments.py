@@ -192,6 +192,28 @@ def test_ram_is_tested_in_all_its_ways_and_loaded_from_its_run(tmp_path, digits)
 def test_a_run_is_loaded_only_when_it_is_finished(tmp_path):
     with pytest.raises(FileNotFoundError, match="no finished run"):
         load_run(tmp_path)
+    for record in ({"name": "controls", "models": {}}, {"name": "mine", "model": {"class": "MyNetwork"}}):
+        save_record(tmp_path / "record.json", record)
+        with pytest.raises(ValueError, match=r"no run of a model that a ModelSpec names \(coarse, fine, dcn, "):
+            load_run(tmp_path)
+
+
+def test_a_model_that_chooses_at_random_is_tested_alike_whenever(tmp_path, digits):
+    data, spec = ClutteredMNIST(digits, seed=1), ModelSpec("dcn", policy="random")
+    settings = TrainingSettings(epochs=1, batch_size=32, device="cpu")
+    fit(spec.build(), data, data, settings, description=spec.describe(), run_dir=tmp_path)
+    seen = []
+
+    def spied(model, *given, **options):
+        seen.append(torch.random.get_rng_state())
+        return evaluate(model, *given, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dcnlib.experiments.evaluate", spied)
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            test_once(load_run(tmp_path)[1], tmp_path, data)
+    assert torch.equal(*seen)
 
 
 def test_weights_of_another_model_are_not_promoted(project, finished_run):
@@ -225,3 +247,17 @@ def test_the_table_leaves_out_what_has_no_record():
 
     titles = [line[2:].split(" |")[0] for line in results_table(load).splitlines() if line.startswith("| ")]
     assert titles == ["model", *(title for name, title in TITLES.items() if name != "draw")]
+    with pytest.raises(FileNotFoundError, match="no run of Table 1"):
+        results_table(lambda name: load("draw"))
+
+
+def test_the_table_of_runs_that_never_saw_the_test_set_says_so():
+    def load(name):
+        return {part: value for part, value in load_record(name).items() if part != "test"}
+
+    told = results_table(load)
+    assert "| model | validation error, %" in told
+    assert "5,000 validation images of 100x100" in told
+    assert "test" not in told
+    rate = ErrorRate.from_record(load_record("coarse")["validation"])
+    assert f"| coarse model | {100 * rate.fraction:.2f} (" in told

@@ -217,22 +217,27 @@ def test_hints_move_the_coarse_layers_only(make_network, images, labels):
         assert bool(gradient.any()) == name.startswith("coarse."), name
 
 
-def test_sigma_falls_step_by_step_and_a_resumed_run_goes_on_from_it(make_network, images, labels):
-    network = make_network(sigma_steps=2).train()
-    losses = []
+def test_sigma_falls_step_by_step_and_a_resumed_run_goes_on_from_it(make_network, images, labels, monkeypatch):
+    sigmas = []
+
+    def spied(*scores, sigma, **options):
+        sigmas.append(float(sigma))
+        return perturbed_topk(*scores, sigma=sigma, **options)
+
+    monkeypatch.setattr("dcnlib.perturbed_topk.perturbed_topk", spied)
+    network = make_network(sigma=0.08, sigma_steps=2).train()
     for _ in range(3):
-        other = copy.deepcopy(network)
-        other.load_state_dict(network.state_dict())
-        torch.manual_seed(1)
-        losses.append(network.loss(images, labels)[0])
-        torch.manual_seed(1)
-        torch.testing.assert_close(other.loss(images, labels)[0], losses[-1])
-    assert network.step == 3
+        resumed = make_network(sigma=0.08, sigma_steps=2).train()
+        resumed.load_state_dict(network.state_dict())
+        for model in (network, resumed):
+            model.loss(images, labels)
+    assert sigmas == pytest.approx([0.08, 0.08, 0.04, 0.04, 0.0008, 0.0008])
     network.eval().loss(images, labels)
     assert network.step == 3
-    constant = make_network().train()
-    constant.loss(images, labels)
-    assert constant.step == 0
+    constant = make_network(sigma=0.08).train()
+    for _ in range(2):
+        constant.loss(images, labels)
+    assert sigmas[6:] == pytest.approx([0.08, 0.08])
 
 
 def test_the_last_steps_of_a_falling_sigma_choose_hard(make_network, images, labels):
@@ -316,7 +321,21 @@ def test_scores_stay_in_float32_under_autocast():
 
 
 def test_bad_settings_are_refused(make_network):
-    with pytest.raises(ValueError, match="sigma must be positive, got 0"):
+    with pytest.raises(ValueError, match="even, got 7"):
+        make_network(samples=7)
+    for scores, message in (
+        (nn.Conv2d(6, 1, 1), r"score the 5x7 cells of the coarse map, \(B, s1, s2\), got \(1, 1, 5, 7\)"),
+        (ScoreLayers(in_channels=4, hidden=5), r"the scorer don't take an input of shape \(1, 6, 5, 7\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_network(scores)
+        with pytest.raises(ValueError, match=message):  # at the first call, where the shape is known then only
+            make_network(scores, image_shape=None).loss(torch.rand(2, 1, 11, 15).double(), torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match=r"must be 0\.\.35, got 36"):
+        make_network(k=36)
+    with pytest.raises(ValueError, match="sigma must be positive and finite, got inf"):
+        make_network(sigma=torch.inf)
+    with pytest.raises(ValueError, match="sigma must be positive and finite, got 0"):
         make_network(sigma=0.0)
     with pytest.raises(ValueError, match="sigma_steps must be at least 1, got 0"):
         make_network(sigma_steps=0)

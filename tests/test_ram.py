@@ -157,6 +157,41 @@ def test_reinforce_agrees_with_the_gradient_of_the_exact_expectation():
     assert max(exact.abs().max() for exact in expected) > 1e-3
 
 
+def test_undiscounted_reinforce_is_the_gradient_of_the_reward_at_the_end():
+    """Two chosen locations, the second from a state that the first led to: a choice answers for all that follows.
+
+    The expectation is a sum over all pairs of places, the surrogate a mean over a low-discrepancy sequence.
+    """
+    torch.manual_seed(4)
+    ram = tiny_ram(image_shape=(1, 2, 2), glimpses=3, scales=1, sigma=0.7, discount=1.0)
+    image, label = torch.rand(1, 1, 2, 2, dtype=torch.float64), torch.tensor([1])
+    torch.nn.init.normal_(ram.baseline.weight)
+    torch.nn.init.zeros_(ram.glimpse_network.where[0].weight)  # what is remembered depends on the crops alone
+    with torch.no_grad():
+        ram.classifier.weight *= 20
+        ram.location_network[2].weight *= 10  # so that the second location hangs on the first
+    locator = list(ram.location_network.parameters())
+
+    cells = torch.cartesian_prod(*[torch.arange(3)] * 2)  # (9, 2): clamped and rounded, the pixels 0..2 each way
+    pairs = torch.cartesian_prod(*[torch.arange(9)] * 2).T  # (2, 81)
+    places = iter(cells[pairs].double() - 1)
+    rollout = ram.roll_out(image, lambda mean: next(places), pairs.shape[1])
+    reward = ram.classifier(rollout.states[0, :, -1]).softmax(-1)[:, 1].detach()
+    edges = torch.tensor([-torch.inf, -0.5, 0.5, torch.inf], dtype=torch.float64)
+    chances = torch.special.ndtr((edges - rollout.means[0, ..., None]) / ram.sigma).diff()  # (81, 2, 2, 3)
+    chance = chances.gather(-1, cells[pairs.T][..., None]).flatten(1).prod(1)
+    assert chance.sum().item() == pytest.approx(1)
+    expected = torch.autograd.grad(-(chance * reward).sum(), locator)
+
+    uniform = torch.quasirandom.SobolEngine(4, scramble=True, seed=0).draw(2**17, dtype=torch.float64)
+    noise = iter(torch.special.ndtri(uniform).unflatten(1, (2, 2)).unbind(1))
+    rollout = ram.roll_out(image, lambda mean: mean + ram.sigma * next(noise), len(uniform))
+    gradient = torch.autograd.grad(ram.objective(rollout, label)[0], locator)
+    for ours, exact in zip(gradient, expected, strict=True):
+        torch.testing.assert_close(ours, exact, rtol=0.02, atol=0.02 * exact.abs().max().item())
+    assert max(exact.abs().max() for exact in expected) > 1e-3
+
+
 def test_gains_are_discounted_as_by_a_slow_loop():
     gains = torch.randn(2, 3, 5, dtype=torch.float64)
     for discount in (0.0, 0.3, 1.0):

@@ -36,7 +36,7 @@ from dcnlib import (
 )
 from dcnlib.checkpoints import weights_of
 from dcnlib.pretrained import Kind
-from dcnlib.results import atomic_write
+from dcnlib.results import atomic_write, save_record
 
 QUICK = TrainingSettings(epochs=2, batch_size=16, device="cpu")
 LONG = TrainingSettings(epochs=6, batch_size=16, learning_rate=0.02, device="cpu")
@@ -349,6 +349,19 @@ def test_a_finished_run_is_not_trained_again_and_gives_its_best_weights(dcn, mak
     assert reports == []
     assert repeated["curves"] == record["curves"]
     assert same_weights(weights_of(again), weights_of(dcn))
+
+
+def test_training_a_finished_run_again_keeps_its_record(dcn, quadrants, tmp_path):
+    """With the test result in it, and when it was trained; another run in its place gets a record of its own."""
+    path = tmp_path / "record.json"
+    record = fit(dcn, *quadrants, QUICK, run_dir=tmp_path) | {"created": "long ago", "test": {"error": 0.25}}
+    save_record(path, record)
+    assert fit(dcn, *quadrants, QUICK, run_dir=tmp_path) == json.loads(path.read_text()) == record
+
+    (tmp_path / "checkpoint.pt").unlink()
+    other = fit(dcn, *quadrants, replace(QUICK, seed=1), run_dir=tmp_path)
+    assert json.loads(path.read_text()) == other
+    assert "test" not in other
 
 
 def test_a_folder_that_holds_a_run_with_other_settings_is_refused(dcn, quadrants, tmp_path):
