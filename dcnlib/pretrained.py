@@ -136,7 +136,7 @@ PRETRAINED: dict[str, ModelSpec] = {
     "dcn-k8-no-hints": ModelSpec("dcn", k=8, hint_weight=0.0),
     "ram": ModelSpec("ram", sigma_steps=45000),
     "draw": ModelSpec("draw"),
-    "perturbed-topk": ModelSpec("perturbed-topk", k=8, sigma_steps=8590),
+    "perturbed-topk": ModelSpec("perturbed-topk", k=8),
     "soft-attention": ModelSpec("soft-attention"),
     "house-numbers-coarse": NUMBER_MODELS["coarse"],
     "house-numbers-fine": NUMBER_MODELS["fine"],
