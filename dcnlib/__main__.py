@@ -206,9 +206,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add("scales", ModelSpec.scales, f"of each image, 1..{MOST_SCALES}, for house-numbers", type=int)
     for name, help in MODEL_OPTIONS.items():
         default = getattr(ModelSpec, name)
-        kind = {"type": int if default is None else type(default), "choices": CHOICES.get(name)}
+        value = int if default is None else type(default)
         kinds = " and ".join(kind for kind, options in OPTIONS.items() if name in options)
-        add(name, default, f"{help}, for {kinds}", **kind)
+        add(name, default, f"{help}, for {kinds}", type=value, choices=CHOICES.get(name))
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
