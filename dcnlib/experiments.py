@@ -78,7 +78,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         },
     ),
     "draw": Experiment(
-        PRETRAINED["draw"], epochs=165, settings={"learning_rate": 5e-4, "warm_up": 0.05, "clip_norm": 1.0}
+        PRETRAINED["draw"],
+        epochs=280,
+        settings={"learning_rate": 5e-4, "warm_up": 0.05, "clip_norm": 1.0, "precision": "bfloat16"},
     ),
     "perturbed-topk": Experiment(PRETRAINED["perturbed-topk"], epochs=10, settings={"compile": False}),
     "soft-attention": Experiment(PRETRAINED["soft-attention"], epochs=3),
