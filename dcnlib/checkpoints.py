@@ -103,6 +103,6 @@ def resume(
     torch.set_rng_state(content["torch_rng"])
     if torch.cuda.is_available():
         torch.cuda.set_rng_state_all(content["cuda_rng"])
-    if torch.backends.mps.is_available():
+    if torch.backends.mps.is_available() and content["mps_rng"] is not None:  # the run may have begun elsewhere
         torch.mps.set_rng_state(content["mps_rng"])
     return content["best_weights"]
