@@ -107,7 +107,7 @@ def environment(device: str) -> Record:
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_revision": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", "dcnlib")),
+        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".")),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",

@@ -203,3 +203,19 @@ def test_the_library_prints_nothing_and_knows_no_notebook():
         if path.name != "__main__.py":
             assert not re.search(r"^\s*print\(", source, re.MULTILINE), path.name
         assert ".ipynb" not in source, path.name
+
+
+def test_a_changed_checkout_is_called_dirty(tmp_path):
+    """The record says whether the code that ran was the committed one; so a changed clone has to be told apart."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(clone)], check=True)
+
+    def dirty():
+        code = "from dcnlib.results import environment; print(environment('cpu')['git_dirty'])"
+        told = subprocess.run([sys.executable, "-c", code], cwd=clone, capture_output=True, text=True, check=True)
+        return told.stdout.strip()
+
+    assert dirty() == "False"
+    with (clone / "dcnlib" / "__init__.py").open("a") as file:
+        file.write("# a change\n")
+    assert dirty() == "True"
