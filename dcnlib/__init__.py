@@ -1,108 +1,113 @@
-"""Dynamic Capacity Networks (Almahairi et al., ICML 2016, arXiv 1511.07838): learn, run and extend them."""
+"""Dynamic Capacity Networks (Almahairi et al., ICML 2016, arXiv 1511.07838): learn, run and extend them.
 
-from dcnlib.attention import (
-    POLICIES,
-    attention_pass,
-    class_score_gradient,
-    entropy,
-    label_loss_gradient,
-    oracle_scores,
-    saliency_map,
-    select_patches,
-)
-from dcnlib.checkpoints import load_weights, save_weights
-from dcnlib.cluttered import ClutteredMNIST, ClutterRules, load_cluttered
-from dcnlib.cost import Multiplications, count_multiplications
-from dcnlib.dcn import Attention, DynamicCapacityNetwork, SingleCapacityNetwork
-from dcnlib.digits import Digits, load_digits
-from dcnlib.draw import DrawClassifier, DrawLook
-from dcnlib.evaluation import Evaluation, evaluate
-from dcnlib.experiments import EXPERIMENTS, number_validation_set, run_experiment, validation_set
-from dcnlib.house_numbers import HouseNumbers, load_house_numbers, number_text
-from dcnlib.inference import compile_for_inference
-from dcnlib.layers import CoarseLayers, FineLayers, TopLayers
-from dcnlib.number_images import (
-    TEST_DISTURBANCE,
-    TRAINING_DISTURBANCE,
-    Disturbance,
-    HouseNumberImages,
-    load_house_number_images,
-)
-from dcnlib.number_layers import CoarseNumberLayers, FineNumberLayers, NumberTopLayers, number_pyramid
-from dcnlib.patches import Geometry, covered_size, derive_geometry, extract_patches, receptive_field
-from dcnlib.perturbed_topk import PerturbedTopKNetwork
-from dcnlib.pretrained import PRETRAINED, ModelSpec, load_pretrained
-from dcnlib.ram import RamLook, RecurrentAttentionModel
-from dcnlib.results import ErrorRate, load_record, project_root
-from dcnlib.scales import MultiScaleNetwork, Pyramid
-from dcnlib.soft_attention import SoftAttentionNetwork, SoftLook
-from dcnlib.training import TrainingSettings, fit, resolve_device, seed_everything
+The names of the library, and its rooms (CONTRIBUTING.md shows them). Each is imported at its first use, so that what
+needs no torch doesn't wait for it.
+"""
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from dcnlib import moved
+
+if TYPE_CHECKING:
+    from dcnlib.analysis.cost import count_multiplications as count_multiplications
+    from dcnlib.core.dcn import Attention as Attention
+    from dcnlib.core.dcn import DynamicCapacityNetwork as DynamicCapacityNetwork
+    from dcnlib.core.geometry import Geometry as Geometry
+    from dcnlib.core.multiscale import MultiScaleNetwork as MultiScaleNetwork
+    from dcnlib.core.network import SingleCapacityNetwork as SingleCapacityNetwork
+    from dcnlib.core.patches import extract_patches as extract_patches
+    from dcnlib.core.saliency import entropy as entropy
+    from dcnlib.core.saliency import saliency_map as saliency_map
+    from dcnlib.core.selection import select_patches as select_patches
+    from dcnlib.data.cluttered_mnist import ClutteredMNIST as ClutteredMNIST
+    from dcnlib.data.cluttered_mnist import load_cluttered as load_cluttered
+    from dcnlib.inference.compile import compile_for_inference as compile_for_inference
+    from dcnlib.models.cluttered_mnist import CoarseLayers as CoarseLayers
+    from dcnlib.models.cluttered_mnist import FineLayers as FineLayers
+    from dcnlib.models.cluttered_mnist import TopLayers as TopLayers
+    from dcnlib.models.pretrained import load_pretrained as load_pretrained
+    from dcnlib.paper.records import load_record as load_record
+    from dcnlib.training.evaluation import evaluate as evaluate
+    from dcnlib.training.loop import fit as fit
+    from dcnlib.training.settings import TrainingSettings as TrainingSettings
+    from dcnlib.utils.device import seed_everything as seed_everything
 
 __all__ = [
-    "EXPERIMENTS",
-    "POLICIES",
-    "PRETRAINED",
-    "TEST_DISTURBANCE",
-    "TRAINING_DISTURBANCE",
     "Attention",
-    "ClutterRules",
     "ClutteredMNIST",
     "CoarseLayers",
-    "CoarseNumberLayers",
-    "Digits",
-    "Disturbance",
-    "DrawClassifier",
-    "DrawLook",
     "DynamicCapacityNetwork",
-    "ErrorRate",
-    "Evaluation",
     "FineLayers",
-    "FineNumberLayers",
     "Geometry",
-    "HouseNumberImages",
-    "HouseNumbers",
-    "ModelSpec",
     "MultiScaleNetwork",
-    "Multiplications",
-    "NumberTopLayers",
-    "PerturbedTopKNetwork",
-    "Pyramid",
-    "RamLook",
-    "RecurrentAttentionModel",
     "SingleCapacityNetwork",
-    "SoftAttentionNetwork",
-    "SoftLook",
     "TopLayers",
     "TrainingSettings",
-    "attention_pass",
-    "class_score_gradient",
     "compile_for_inference",
     "count_multiplications",
-    "covered_size",
-    "derive_geometry",
     "entropy",
     "evaluate",
     "extract_patches",
     "fit",
-    "label_loss_gradient",
     "load_cluttered",
-    "load_digits",
-    "load_house_number_images",
-    "load_house_numbers",
     "load_pretrained",
     "load_record",
-    "load_weights",
-    "number_pyramid",
-    "number_text",
-    "number_validation_set",
-    "oracle_scores",
-    "project_root",
-    "receptive_field",
-    "resolve_device",
-    "run_experiment",
     "saliency_map",
-    "save_weights",
     "seed_everything",
     "select_patches",
-    "validation_set",
 ]
+
+_PLACES = {
+    "count_multiplications": "dcnlib.analysis.cost",
+    "Attention": "dcnlib.core.dcn",
+    "DynamicCapacityNetwork": "dcnlib.core.dcn",
+    "Geometry": "dcnlib.core.geometry",
+    "MultiScaleNetwork": "dcnlib.core.multiscale",
+    "SingleCapacityNetwork": "dcnlib.core.network",
+    "extract_patches": "dcnlib.core.patches",
+    "entropy": "dcnlib.core.saliency",
+    "saliency_map": "dcnlib.core.saliency",
+    "select_patches": "dcnlib.core.selection",
+    "ClutteredMNIST": "dcnlib.data.cluttered_mnist",
+    "load_cluttered": "dcnlib.data.cluttered_mnist",
+    "compile_for_inference": "dcnlib.inference.compile",
+    "CoarseLayers": "dcnlib.models.cluttered_mnist",
+    "FineLayers": "dcnlib.models.cluttered_mnist",
+    "TopLayers": "dcnlib.models.cluttered_mnist",
+    "load_pretrained": "dcnlib.models.pretrained",
+    "load_record": "dcnlib.paper.records",
+    "evaluate": "dcnlib.training.evaluation",
+    "fit": "dcnlib.training.loop",
+    "TrainingSettings": "dcnlib.training.settings",
+    "seed_everything": "dcnlib.utils.device",
+}
+_ROOMS = (
+    "analysis",
+    "core",
+    "data",
+    "explorer",
+    "inference",
+    "models",
+    "paper",
+    "plots",
+    "rivals",
+    "training",
+    "utils",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"dcnlib.{name}")
+    return moved.find(name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *_ROOMS]
+
+
+sys.meta_path.append(moved.Finder())

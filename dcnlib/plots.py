@@ -13,10 +13,12 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
-from dcnlib.dcn import Attention, DynamicCapacityNetwork
-from dcnlib.house_numbers import NO_DIGIT
-from dcnlib.patches import Geometry
-from dcnlib.results import ErrorRate, Record, atomic_write, project_root
+from dcnlib.core.dcn import Attention, DynamicCapacityNetwork
+from dcnlib.core.geometry import Geometry
+from dcnlib.data.house_numbers.numbers import NO_DIGIT
+from dcnlib.utils.files import atomic_write, project_root
+from dcnlib.utils.records import Record
+from dcnlib.utils.statistics import ErrorRate
 
 # Okabe and Ito's colours, distinct for colour-blind readers too.
 ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE, GREY = (

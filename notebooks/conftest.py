@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from dcnlib import number_validation_set
+from dcnlib.paper.profiles import number_validation_set
 
 TAG = "photographs"
 # Of the validation photographs that the committed outputs were made with.

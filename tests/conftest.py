@@ -10,9 +10,10 @@ from hypothesis import settings
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from dcnlib import CoarseLayers, Digits, DynamicCapacityNetwork, FineLayers, TopLayers, load_digits
-from dcnlib.digits import SPLITS, find_mnist
-from dcnlib.layers import GlobalMaxPool, conv_norm
+from dcnlib import CoarseLayers, DynamicCapacityNetwork, FineLayers, TopLayers
+from dcnlib.core.passes import GlobalMaxPool
+from dcnlib.data.digits import SPLITS, Digits, find_mnist, load_digits
+from dcnlib.models.cluttered_mnist import conv_norm
 
 # The same examples on every run, and no deadline: a loaded machine is slow, not wrong.
 settings.register_profile("dcnlib", deadline=None, derandomize=True, max_examples=30, database=None)

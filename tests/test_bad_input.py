@@ -14,28 +14,25 @@ from torch.utils.data import TensorDataset
 
 from dcnlib import (
     ClutteredMNIST,
-    ClutterRules,
     CoarseLayers,
-    Digits,
-    DrawClassifier,
     DynamicCapacityNetwork,
     FineLayers,
-    ModelSpec,
-    RecurrentAttentionModel,
     SingleCapacityNetwork,
     TopLayers,
     TrainingSettings,
     entropy,
     evaluate,
     fit,
-    load_digits,
     load_record,
-    load_weights,
-    resolve_device,
-    save_weights,
     select_patches,
 )
-from dcnlib.pretrained import IMAGE_SHAPE
+from dcnlib.data.cluttered_mnist import ClutterRules
+from dcnlib.data.digits import Digits, load_digits
+from dcnlib.models.specs import IMAGE_SHAPE, ModelSpec
+from dcnlib.rivals.draw import DrawClassifier
+from dcnlib.rivals.ram import RecurrentAttentionModel
+from dcnlib.utils.device import resolve_device
+from dcnlib.utils.weights import load_weights, save_weights
 
 
 def dcn(**options: Any) -> DynamicCapacityNetwork:
@@ -365,7 +362,7 @@ def test_missing_mnist_files_are_named_with_the_ways_out(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         load_digits("test", source="mnist", root=tmp_path)
     monkeypatch.setenv("DCNLIB_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr("dcnlib.digits.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("dcnlib.data.digits.cache_folder", lambda: tmp_path / "cache")
     with pytest.raises(FileNotFoundError, match=rf"{tmp_path / 'data'}, {tmp_path / 'cache'}.*DCNLIB_DATA.*embedded"):
         load_digits("test", source="mnist", download=False)
 

@@ -11,7 +11,7 @@ import papermill
 import pytest
 import yaml
 
-from dcnlib import project_root
+from dcnlib.utils.files import project_root
 
 ROOT = project_root()
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

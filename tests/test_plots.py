@@ -13,7 +13,8 @@ import torch
 from matplotlib.colors import to_rgb, to_rgba
 from PIL import Image, ImageSequence
 
-from dcnlib import ErrorRate, Geometry, plots
+from dcnlib import Geometry, plots
+from dcnlib.utils.statistics import ErrorRate
 
 
 @pytest.fixture

@@ -1,0 +1,73 @@
+"""How much memory a pass takes at its peak."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dcnlib.core.dcn import DynamicCapacityNetwork
+from dcnlib.core.network import SingleCapacityNetwork
+from dcnlib.data.cluttered_mnist import ClutteredMNIST, ClutterRules
+from dcnlib.data.digits import load_digits
+from dcnlib.models.pretrained import load_pretrained
+from dcnlib.utils.device import to_device
+
+
+def peak_memory(name: str, size: int, device: torch.device) -> int | None:
+    """Bytes that a model needs at its peak for one image of `size` pixels a side, not compiled, beyond its weights.
+
+    On CUDA as torch's allocator counts them; elsewhere as the system counts a fresh process, give or take 0.2 MB, and
+    None if it isn't Linux.
+    """
+    if device.type == "cuda":
+        return peak_of_pass(name, size, device)
+    if not Path("/proc/self/clear_refs").exists():
+        return None
+    code = f"from dcnlib.analysis.memory import peak_of_pass; print(peak_of_pass({name!r}, {size}, 'cpu'))"
+    # The C library gives large blocks back as soon as they are free, so that what is counted is what is in use.
+    environ = os.environ | {"MALLOC_MMAP_THRESHOLD_": "16384"}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def load_sized(name: str, images: Tensor) -> SingleCapacityNetwork | DynamicCapacityNetwork:
+    """A shipped model, on the device of the images and for images of their size."""
+    model = load_pretrained(name)
+    assert isinstance(model, SingleCapacityNetwork | DynamicCapacityNetwork)
+    _, channels, height, width = images.shape
+    model.image_shape = (channels, height, width)  # the layers take any size
+    return model.to(images.device).to(memory_format=torch.channels_last)
+
+
+def cluttered_scene(size: int, count: int, device: torch.device) -> Tensor:
+    """Cluttered images of any size, with as much clutter an area as at 100 pixels (at 800 pixels, half of it)."""
+    rules = ClutterRules(size=size, distractors=min(256, 8 * size**2 // 100**2))
+    data = ClutteredMNIST(load_digits("all", source="embedded"), rules=rules, seed=0)
+    return to_device(data[np.arange(count)], device)[0]
+
+
+@torch.no_grad()
+def peak_of_pass(name: str, size: int, device: torch.device | str) -> int:
+    """See `peak_memory`; on a CPU it counts all that the process holds, so it must be a fresh one."""
+    device = torch.device(device)
+    small, images = cluttered_scene(100, 1, device), cluttered_scene(size, 1, device)
+    load_sized(name, small)(small)  # what the first call sets up is not of the pass
+    model = load_sized(name, images)
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        model(images)
+        return torch.cuda.max_memory_allocated() - before
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before = _status("VmRSS")
+    model(images)
+    return _status("VmHWM") - before
+
+
+def _status(field: str) -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return 1024 * int(line.split()[1])

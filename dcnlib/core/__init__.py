@@ -1,0 +1,1 @@
+"""The method: images in, logits and every intermediate out (section 3)."""

@@ -1,0 +1,213 @@
+"""The Dynamic Capacity Network (section 3)."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from dcnlib.core.geometry import Geometry, derive_geometry
+from dcnlib.core.network import CheckedNetwork, check_logits, try_module
+from dcnlib.core.passes import Passes, passes_through
+from dcnlib.core.patches import extract_patches, gather_cells, replace_cells
+from dcnlib.core.policies import Policy, entropy_gradient, resolve_policy
+from dcnlib.core.saliency import cross_entropy
+from dcnlib.core.selection import check_k, select_patches
+from dcnlib.utils.checks import ImageShape, check_values
+from dcnlib.utils.modules import evaluation_mode
+
+Objective = Literal["sum", "convex"]
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Every intermediate of one look at a batch, in the order of computation. The paper's symbol stands first."""
+
+    coarse_map: Tensor  # c     (B, D, s1, s2)
+    coarse_logits: Tensor  # o_c   (B, L) or (B, P, L), before the softmax
+    entropy: Tensor  # H     (B,) nats
+    saliency: Tensor  # M     (B, s1, s2), the entropy gradient's norm, whichever policy chose
+    cells: Tensor  # I     (B, k) flat index i * s2 + j, in the policy's order
+    patches: Tensor  # x_ij  (B, k, C, p, p)
+    fine_vectors: Tensor  # f_f(x_ij)  (B, k, D)
+    refined_map: Tensor  # r     (B, D, s1, s2)
+    logits: Tensor  # o     (B, L) or (B, P, L), before the softmax
+
+
+class _Look(NamedTuple):
+    coarse_map: Tensor
+    passes: Passes
+    cells: Tensor
+    patches: Tensor
+    fine_vectors: Tensor
+    logits: Tensor
+
+
+class DynamicCapacityNetwork(CheckedNetwork):
+    """Cheap coarse layers everywhere, expensive fine layers on the k patches that would change the prediction most.
+
+    coarse: (B, C, H, W) -> (B, D, s1, s2). fine: patches (N, C, p, p) -> (N, D) or (N, D, 1, 1).
+    top: (B, D, s1, s2) -> class scores (B, L), or (B, P, L) for P positions of a sequence. Any modules will do.
+
+    k: patches per image, 0..cells; `dcn(images, k=...)` overrides it. image_shape: (C, H, W); if given, the trio is
+    checked against it here, else at the first call. geometry: where a cell looks; worked out from the modules if they
+    are sequences of convolutions and pools, else it must be given. policy: a name of `POLICIES` or a callable.
+    hint_weight, objective: see `loss`.
+
+    Raises ValueError if the three don't fit each other, with what was found and what is needed.
+    """
+
+    def __init__(
+        self,
+        *,
+        coarse: nn.Module,
+        fine: nn.Module,
+        top: nn.Module,
+        k: int = 8,
+        image_shape: ImageShape | None = None,
+        geometry: Geometry | None = None,
+        policy: str | Policy = "entropy-gradient",
+        hint_weight: float = 0.1,
+        objective: Objective = "sum",
+    ) -> None:
+        super().__init__(image_shape)
+        check_k(k)
+        if objective not in get_args(Objective):
+            raise ValueError(f"objective must be one of {get_args(Objective)}, got {objective!r}")
+        if not (hint_weight >= 0 and (objective == "sum" or hint_weight <= 1)):
+            raise ValueError(f"hint_weight must not be negative, nor above 1 in a convex sum, got {hint_weight}")
+        self.coarse = coarse
+        self.fine = fine
+        self.top = top
+        self.k = k
+        self.geometry = geometry if geometry is not None else derive_geometry(coarse, fine)
+        self.policy = resolve_policy(policy)
+        self.hint_weight = hint_weight
+        self.objective = objective
+        if image_shape is not None:
+            check_k(k, self._count_cells(image_shape))
+
+    def forward(self, images: Tensor, k: int | None = None, cells: Tensor | None = None) -> Tensor:
+        """Class scores of images (B, C, H, W). `k` overrides the model's, `cells` (B, k) the policy."""
+        return self._look(images, k, cells).logits
+
+    def attend(self, images: Tensor, k: int | None = None, cells: Tensor | None = None) -> Attention:
+        """As forward, but with every intermediate, and with a check of the values of images and cells."""
+        self._check_call(images, k, cells)
+        check_values(images)
+        if cells is not None:
+            self._check_range(cells, images)
+        coarse_map, passes, cells, patches, fine_vectors, logits = self._look(images, k, cells)
+        refined_map = replace_cells(coarse_map, cells, fine_vectors)
+        return Attention(coarse_map, *passes.attention(), cells, patches, fine_vectors, refined_map, logits)
+
+    def patch_boxes(self, look: Attention) -> Tensor:
+        """Where the patches of a look lie in its images: (B, k, 4) top, left, bottom, right in pixels, the last two
+        excluded."""
+        return self.geometry.boxes(look.cells, look.coarse_map.shape[3])
+
+    def loss(self, images: Tensor, labels: Tensor, k: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy of the refined prediction plus hints for the coarse layers (section 3.3), and the named parts.
+
+        hint = mean over images and chosen patches of || c_ij - f_f(x_ij) ||^2. The fine vectors are constants in it and
+        the top layers are not in it, so it moves the coarse layers only, towards vectors that fine ones may replace.
+        objective "sum": cross_entropy + hint_weight * hint;
+        "convex": (1 - hint_weight) * cross_entropy + hint_weight * hint, the same direction up to scale.
+        """
+        self._check_call(images, k, None)
+        look = self._look(images, k, None)
+        if look.cells.shape[1] == 0:
+            loss = cross_entropy(look.logits, labels)
+            return loss, {"cross_entropy": loss.detach()}
+        coarse_vectors = gather_cells(look.coarse_map, look.cells)
+        return self._objective(look.logits, labels, coarse_vectors, look.fine_vectors)
+
+    def _objective(
+        self, logits: Tensor, labels: Tensor, coarse_vectors: Tensor, fine_vectors: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and its parts from class scores and the vectors (B, k, D) of the chosen patches."""
+        error = cross_entropy(logits, labels)
+        hint = (coarse_vectors - fine_vectors.detach()).float().square().sum(-1).mean()
+        weight = 1 - self.hint_weight if self.objective == "convex" else 1
+        loss = weight * error + self.hint_weight * hint
+        return loss, {"cross_entropy": error.detach(), "hint": hint.detach()}
+
+    def _look(self, images: Tensor, k: int | None, cells: Tensor | None) -> _Look:
+        """Section 3.1, step by step."""
+        self._check_call(images, k, cells)
+        k = cells.shape[1] if cells is not None else self.k if k is None else k
+
+        coarse_map = self.coarse(images)  # (B, D, s1, s2)
+        passes = passes_through(self.top, coarse_map)
+        if cells is None:
+            cells = self._choose_cells(images, coarse_map, passes, k)  # (B, k)
+        patches = extract_patches(images, cells, self.geometry, coarse_map.shape[2:])  # (B, k, C, p, p)
+        fine_vectors = self._fine_vectors(patches, coarse_map)  # (B, k, D)
+        logits = passes.refined(cells, fine_vectors)  # (B, L)
+        return _Look(coarse_map, passes, cells, patches, fine_vectors, logits)
+
+    def _choose_cells(self, images: Tensor, coarse_map: Tensor, passes: Passes, k: int) -> Tensor:
+        check_k(k, coarse_map.shape[2] * coarse_map.shape[3])
+        if k == 0:
+            return torch.empty(len(images), 0, dtype=torch.int64, device=images.device)
+        if self.policy is entropy_gradient:
+            return select_patches(passes.attention()[2], k)
+        scores = self.policy(self, images, coarse_map)
+        if scores.shape != (len(images), *coarse_map.shape[2:]):
+            raise ValueError(f"the policy must score {tuple(coarse_map.shape[2:])} cells, got {tuple(scores.shape)}")
+        return select_patches(scores, k)
+
+    def _fine_vectors(self, patches: Tensor, coarse_map: Tensor) -> Tensor:
+        """All patches of all images go through in one batch: (B, k, C, p, p) -> (B, k, D)."""
+        batch, k = patches.shape[:2]
+        if k == 0:
+            return coarse_map.new_zeros(batch, 0, coarse_map.shape[1])
+        return self.fine(patches.flatten(0, 1)).reshape(batch, k, -1)
+
+    def _check_call(self, images: Tensor, k: int | None, cells: Tensor | None) -> None:
+        self._check_images(images)
+        if cells is None:
+            return
+        if k is not None and k != cells.shape[-1]:
+            raise ValueError(f"k = {k} contradicts cells of shape {tuple(cells.shape)}")
+        if cells.ndim != 2 or len(cells) != len(images) or cells.dtype != torch.int64:
+            raise ValueError(f"cells must be int64 of shape ({len(images)}, k), got {cells.dtype} {tuple(cells.shape)}")
+
+    def _check_range(self, cells: Tensor, images: Tensor) -> None:
+        channels, height, width = images.shape[1:]
+        count = self._count_cells((channels, height, width))
+        if cells.numel() > 0 and not (cells.min() >= 0 and cells.max() < count):
+            raise ValueError(f"cells must be 0..{count - 1}, got {cells.min().item()}..{cells.max().item()}")
+
+    @torch.no_grad()
+    def _check_fit(self, image_shape: ImageShape) -> int:
+        """Send one black image through the three, in eval mode, and see that they fit."""
+        channels, height, width = image_shape
+        size = self.geometry.size
+        if size > min(height, width):
+            raise ValueError(f"patches of {size}x{size} pixels are larger than the image of {height}x{width}")
+        like = next(self.parameters(), torch.zeros(()))
+        with evaluation_mode(self):
+            coarse_map = try_module("coarse layers", self.coarse, like.new_zeros(1, *image_shape))
+            if coarse_map.ndim != 4:
+                raise ValueError(f"the coarse layers must make a map (B, D, s1, s2), got {tuple(coarse_map.shape)}")
+            _, depth, *map_shape = coarse_map.shape
+            for cells, pixels in zip(map_shape, (height, width), strict=True):
+                last = (cells - 1) * self.geometry.stride + self.geometry.offset
+                if last >= pixels or self.geometry.offset + size <= 0:
+                    raise ValueError(
+                        f"{self.geometry} doesn't fit: the coarse layers make {cells} cells of {pixels} pixels, and "
+                        f"the last cell's patch would begin at pixel {last}, outside the image"
+                    )
+            vectors = try_module("fine layers", self.fine, like.new_zeros(1, channels, size, size))
+            if vectors.ndim < 2 or vectors.shape[0] != 1 or vectors[0].numel() != vectors.shape[1]:
+                raise ValueError(
+                    f"the fine layers must map a {size}x{size} patch to one vector, (N, D) or (N, D, 1, 1), "
+                    f"got {tuple(vectors.shape)}"
+                )
+            if vectors.shape[1] != depth:
+                raise ValueError(
+                    f"fine vectors have {vectors.shape[1]} channels, coarse vectors {depth}: make them equal"
+                )
+            check_logits(try_module("top layers", self.top, coarse_map))
+        return map_shape[0] * map_shape[1]

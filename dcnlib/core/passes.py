@@ -1,0 +1,218 @@
+"""The two passes through the top layers: on the coarse map, and on the refined map.
+
+`PlainPasses` is the definition: autograd for the saliency, and the whole top once more on the refined map. It takes any
+top layers. `QuickPasses` gives the same results for tops built like the paper's (convolution, norm, ReLU, global
+max-pool, linear), without the arithmetic that isn't needed: the entropy's gradient is zero outside the windows that win
+the max, and the second pass changes only the windows that touch a refined cell. The tests hold it to the definition,
+gradients included.
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dcnlib.core.geometry import flatten
+from dcnlib.core.patches import gather_cells, replace_cells
+from dcnlib.core.saliency import attention_pass
+
+
+class GlobalMaxPool(nn.Module):
+    """(B, D, s1, s2) -> (B, D). Among equal values the first takes the whole gradient, as in a max-pool layer."""
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        return F.adaptive_max_pool2d(feature_map, 1).flatten(1)
+
+
+CoarseAttention = tuple[Tensor, Tensor, Tensor]  # coarse_logits, entropy, saliency: see `attention_pass`
+
+
+class Passes(ABC):
+    """The passes of one batch of coarse maps (B, D, s1, s2) through the top layers."""
+
+    def __init__(self, coarse_map: Tensor) -> None:
+        self.coarse_map = coarse_map
+        self._attention: CoarseAttention | None = None
+
+    def attention(self) -> CoarseAttention:
+        """The coarse prediction (B, L), its entropy (B,) and each cell's saliency (B, s1, s2); computed once.
+
+        As `attention_pass` has it: running statistics, float32 at least, and no gradient flows from the results.
+        """
+        if self._attention is None:
+            self._attention = self._first()
+        return self._attention
+
+    @abstractmethod
+    def refined(self, cells: Tensor, fine_vectors: Tensor) -> Tensor:
+        """The prediction (B, L) from the map with fine vectors (B, k, D) at cells (B, k)."""
+
+    @property
+    def discarded(self) -> int:
+        """Multiplications for each cell whose products `refined` throws away."""
+        return 0
+
+    @abstractmethod
+    def _first(self) -> CoarseAttention: ...
+
+
+def passes_through(top: nn.Module, coarse_map: Tensor) -> Passes:
+    """The passes through the top layers, quick ones if the top allows them."""
+    parts = MaxPoolTop.find(top)
+    return PlainPasses(top, coarse_map) if parts is None else QuickPasses(parts, coarse_map)
+
+
+class PlainPasses(Passes):
+    """The passes as the paper defines them, through any top layers."""
+
+    def __init__(self, top: nn.Module, coarse_map: Tensor) -> None:
+        super().__init__(coarse_map)
+        self.top = top
+
+    def _first(self) -> CoarseAttention:
+        return attention_pass(self.top, self.coarse_map)
+
+    def refined(self, cells: Tensor, fine_vectors: Tensor) -> Tensor:
+        return self.top(replace_cells(self.coarse_map, cells, fine_vectors))
+
+
+class MaxPoolTop(NamedTuple):
+    """The parts of a top that `QuickPasses` can take: F filters of K x K cells, then one linear layer."""
+
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d | nn.Identity
+    linear: nn.Linear
+
+    @classmethod
+    def find(cls, top: nn.Module) -> Self | None:
+        """The parts of a top that is such a sequence, else None."""
+        if any(not _is_as_built(part) for part in top.modules()):
+            return None
+        match list(flatten(top)):
+            case [nn.Conv2d() as conv, nn.BatchNorm2d() | nn.Identity() as norm, nn.ReLU(), GlobalMaxPool(), last]:
+                plain = conv.padding == (0, 0) and conv.dilation == (1, 1) and conv.groups == 1
+                square = conv.kernel_size[0] == conv.kernel_size[1] and conv.stride[0] == conv.stride[1]
+                same = not isinstance(norm, nn.BatchNorm2d) or (norm.affine and norm.running_mean is not None)
+                if plain and square and same and isinstance(last, nn.Linear):
+                    return cls(conv, norm, last)
+        return None
+
+    def running_norm(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """The norm's output (B, F, S1, S2) under its running statistics, and its derivative by the input (F,)."""
+        if isinstance(self.norm, nn.Identity):
+            return windows, windows.new_ones(windows.shape[1])
+        parts = (self.norm.running_mean, self.norm.running_var, self.norm.weight, self.norm.bias)
+        mean, variance, weight, bias = (part.to(windows.dtype) for part in parts if part is not None)
+        normed = F.batch_norm(windows, mean, variance, weight, bias, training=False, eps=self.norm.eps)
+        return normed, weight * (variance + self.norm.eps).rsqrt()
+
+    def block_weight(self) -> Tensor:
+        """The filters cut into n x n blocks of s x s cells, s the stride, with zeros where K isn't a multiple of s.
+
+        (F, D, n, s, n, s). Cell (i, j) meets windows (i // s - a, j // s - b) for a, b in 0..n - 1, and there the
+        weight [:, :, a, i % s, b, j % s].
+        """
+        kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
+        missing = -kernel % stride
+        weight = F.pad(self.conv.weight, (0, missing, 0, missing))
+        return weight.unflatten(3, (-1, stride)).unflatten(2, (-1, stride))
+
+
+class QuickPasses(Passes):
+    """The passes through a `MaxPoolTop`. The convolution runs once, on the coarse map; the rest starts from there."""
+
+    def __init__(self, top: MaxPoolTop, coarse_map: Tensor) -> None:
+        super().__init__(coarse_map)
+        self.top = top
+        self.windows = top.conv(coarse_map)  # (B, F, S1, S2), before the norm
+        self.blocks = top.block_weight()  # (F, D, n, s, n, s)
+
+    @property
+    def discarded(self) -> int:
+        filters, depth, n, s = self.blocks.shape[:4]
+        return filters * depth * n * n * (s * s - 1)
+
+    def _first(self) -> CoarseAttention:
+        # For each filter only the window that wins the max, with a value above zero, lets the gradient through.
+        with torch.no_grad(), torch.autocast(self.coarse_map.device.type, enabled=False):
+            dtype = torch.promote_types(self.windows.dtype, torch.float32)
+            normed, slope = self.top.running_norm(self.windows.detach().to(dtype))
+            pooled, winner = (part.flatten(1) for part in F.adaptive_max_pool2d(F.relu(normed), 1, return_indices=True))
+            weight = self.top.linear.weight.to(dtype)  # (L, F)
+            bias = None if self.top.linear.bias is None else self.top.linear.bias.to(dtype)
+            coarse_logits = F.linear(pooled, weight, bias)
+
+            log_o = F.log_softmax(coarse_logits, dim=1)
+            H = -(log_o.exp() * log_o).sum(1)
+            by_logit = -log_o.exp() * (log_o + H[:, None])  # dH/dz_l = -o_l (log o_l + H)
+            by_winner = (by_logit @ weight) * (pooled > 0) * slope  # (B, F)
+            return coarse_logits, H, self._saliency(winner, by_winner)
+
+    def _saliency(self, winner: Tensor, by_winner: Tensor) -> Tensor:
+        """|| dH / dc_ij ||_2 from the winning windows (B, F) and dH by their convolution's outputs (B, F)."""
+        batch, filters, rows, columns = self.windows.shape
+        height, width = self.coarse_map.shape[2:]
+        blocks = self.blocks.detach().to(by_winner.dtype)
+        depth, n, s = blocks.shape[1:4]
+        table = blocks.permute(0, 2, 4, 3, 5, 1).flatten(1)  # (F, n * n * s * s * D)
+
+        # Sum the weights of the filters that won in each window: bags of rows of the table, one bag a window.
+        winner, order = winner.sort(dim=1)
+        window = torch.arange(rows * columns, device=winner.device).expand(batch, -1).contiguous()
+        begin = torch.searchsorted(winner, window) + filters * torch.arange(batch, device=winner.device)[:, None]
+        bags = F.embedding_bag(
+            order.flatten(),
+            table,
+            begin.flatten(),
+            mode="sum",
+            per_sample_weights=by_winner.gather(1, order).flatten(),
+        ).view(batch, rows, columns, n, n, s, s, depth)
+
+        # Block (a, b) of window (i, j) lies on the block (i + a, j + b) of the map.
+        gradient = sum(
+            F.pad(bags[:, :, :, a, b], (0, 0, 0, 0, 0, 0, b, n - 1 - b, a, n - 1 - a))
+            for a in range(n)
+            for b in range(n)
+        )
+        assert isinstance(gradient, Tensor)  # (B, rows + n - 1, columns + n - 1, s, s, D)
+        saliency = gradient.square().sum(-1).sqrt().permute(0, 1, 3, 2, 4).flatten(3, 4).flatten(1, 2)
+        return F.pad(saliency, (0, width - saliency.shape[2], 0, height - saliency.shape[1]))
+
+    def refined(self, cells: Tensor, fine_vectors: Tensor) -> Tensor:
+        # The convolution is linear, so its output on the refined map is that on the coarse map, plus its weight applied
+        # to (fine - coarse) where a window touches a refined cell.
+        batch, filters, rows, columns = self.windows.shape
+        if cells.shape[1] == 0:
+            return self._head(self.windows)
+        n, s = self.blocks.shape[2:4]
+        i, j = cells // self.coarse_map.shape[3], cells % self.coarse_map.shape[3]  # (B, k)
+
+        difference = fine_vectors.to(self.coarse_map.dtype) - gather_cells(self.coarse_map, cells)  # (B, k, D)
+        given_before = (cells[:, :, None] == cells[:, None]).tril(-1).any(-1)
+        difference = difference.masked_fill(given_before[..., None], 0)
+        # One product for all s * s places that a cell may take in a block; then pick each cell's own.
+        everywhere = difference @ self.blocks.permute(1, 3, 5, 2, 4, 0).flatten(1)
+        everywhere = everywhere.view(batch, -1, s * s, n * n * filters)
+        place = ((i % s) * s + j % s)[:, :, None, None].expand(-1, -1, 1, n * n * filters)
+        change = everywhere.gather(2, place).view(batch, -1, n, n, filters)
+
+        steps = torch.arange(n, device=cells.device)
+        row, column = (i // s)[:, :, None, None] - steps[:, None], (j // s)[:, :, None, None] - steps  # (B, k, n, n)
+        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+        window = torch.where(inside, row * columns + column, 0).flatten(1)[:, :, None].expand(-1, -1, filters)
+        change = (change * inside[..., None]).flatten(1, 3)
+        windows = self.windows.permute(0, 2, 3, 1).flatten(1, 2).scatter_add(1, window, change)
+        return self._head(windows.unflatten(1, (rows, columns)).permute(0, 3, 1, 2))
+
+    def _head(self, windows: Tensor) -> Tensor:
+        pooled = F.adaptive_max_pool2d(F.relu(self.top.norm(windows)), 1).flatten(1)
+        return self.top.linear(pooled)
+
+
+def _is_as_built(part: nn.Module) -> bool:
+    """Whether calling a module does what its class of `torch.nn` or `dcnlib.layers` does, and nobody watches it."""
+    hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)
+    bases = (nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.Identity, nn.ReLU, GlobalMaxPool, nn.Linear)
+    return not any(hooks) and any(type(part).forward is base.forward for base in bases)

@@ -1,0 +1,103 @@
+"""Where to look: a score for each cell of the coarse map, by the paper's rule or by others (section 3.1)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dcnlib.core.geometry import Geometry
+from dcnlib.core.saliency import gradient_pass, saliency_map
+
+# From a model with top layers `.top`, images (B, C, H, W) and their coarse map (B, D, s1, s2), a policy gives each cell
+# a score (B, s1, s2); the k cells of highest score are looked at.
+Policy = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+def entropy_gradient(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+    """The paper's policy: where would more detail change the model's mind?"""
+    return saliency_map(model.get_submodule("top"), coarse_map)
+
+
+def random_cells(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+    """Control: cells without replacement, from torch's global generator."""
+    return torch.rand(_map_size(coarse_map), device=coarse_map.device)
+
+
+def center_cells(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+    """Control: the cells nearest to the middle of the map, the same for every image."""
+    batch, rows, columns = _map_size(coarse_map)
+    i = torch.arange(rows, device=coarse_map.device) - (rows - 1) / 2
+    j = torch.arange(columns, device=coarse_map.device) - (columns - 1) / 2
+    return -(i[:, None] ** 2 + j[None, :] ** 2).expand(batch, rows, columns)
+
+
+def coarse_norm(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+    """Control: the L2 norm of each coarse vector, that is, where anything at all is seen."""
+    return coarse_map.detach().float().norm(dim=1)
+
+
+def class_score_gradient(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+    """Control: where would more detail change the score of the class that the coarse prediction favours?
+
+    The score is the logit, before the softmax; that of a sequence is the sum over its positions.
+    """
+    return gradient_pass(model.get_submodule("top"), coarse_map, lambda scores: scores.max(dim=-1).values)[2]
+
+
+POLICIES: dict[str, Policy] = {
+    "entropy-gradient": entropy_gradient,
+    "random": random_cells,
+    "center": center_cells,
+    "coarse-norm": coarse_norm,
+    "class-score-gradient": class_score_gradient,
+}
+
+
+def resolve_policy(policy: str | Policy) -> Policy:
+    """A policy by name, or the callable itself. Raises ValueError for an unknown name."""
+    if callable(policy):
+        return policy
+    if policy not in POLICIES:
+        raise ValueError(f"policy must be one of {', '.join(POLICIES)} or a callable, got {policy!r}")
+    return POLICIES[policy]
+
+
+def label_loss_gradient(model: nn.Module, coarse_map: Tensor, labels: Tensor) -> Tensor:
+    """Control that knows the answer: where would more detail change the cross-entropy of the true label?
+
+    labels (B,) or, for P positions of a sequence, (B, P), whose losses are summed -> (B, s1, s2). `select_patches`
+    makes cells of it, and `dcn(images, cells=...)` looks there.
+    """
+
+    def loss(scores: Tensor) -> Tensor:
+        # Autograd doesn't keep tensors made in inference mode, as these labels may be, but it keeps copies.
+        return F.cross_entropy(scores.movedim(-1, 1), labels.clone(), reduction="none")
+
+    return gradient_pass(model.get_submodule("top"), coarse_map, loss)[2]
+
+
+def oracle_scores(boxes: Tensor, geometry: Geometry, map_shape: tuple[int, int]) -> Tensor:
+    """Control that knows the answer: the share of each cell's patch in the image's box, ties to the box's middle.
+
+    boxes (B, 4) top, left, bottom, right in pixels -> (B, s1, s2). `select_patches` makes cells of it, and
+    `dcn(images, cells=...)` looks there.
+    """
+    rows, columns = map_shape
+    cells = torch.arange(rows * columns, device=boxes.device).unflatten(0, map_shape)
+    patches = geometry.boxes(cells, columns)  # (s1, s2, 4)
+    boxes = boxes[:, None, None, :]
+    off_center = (patches[..., :2] + patches[..., 2:] - boxes[..., :2] - boxes[..., 2:]).float().norm(dim=-1)
+    # The distance only breaks ties: its term stays below the value of one pixel of overlap.
+    return (shared_pixels(patches, boxes) - off_center / (off_center.max() + 1)) / geometry.size**2
+
+
+def shared_pixels(boxes: Tensor, others: Tensor) -> Tensor:
+    """How many pixels boxes (..., 4) of top, left, bottom, right, the last two excluded, have in common: (...)."""
+    sides = torch.minimum(boxes, others)[..., 2:] - torch.maximum(boxes, others)[..., :2]
+    return sides.clamp(min=0).prod(dim=-1)
+
+
+def _map_size(coarse_map: Tensor) -> tuple[int, int, int]:
+    batch, _, rows, columns = coarse_map.shape
+    return batch, rows, columns

@@ -1,0 +1,30 @@
+"""From scores of cells to the k cells that are looked at (section 3.1)."""
+
+import torch
+from torch import Tensor
+
+
+def select_patches(scores: Tensor, k: int) -> Tensor:
+    """The k cells of highest score: (B, s1, s2) -> (B, k) flat indices i * s2 + j, highest first.
+
+    The order is stable: ties go to the lower index. Raises ValueError unless k is 0..s1 * s2.
+    """
+    flat = scores.flatten(1)
+    check_k(k, cells := flat.shape[1])
+    if flat.dtype != torch.float32:
+        return flat.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    # Much faster: the k largest of whole numbers that hold the score's bits (in an order-preserving form, where -0 is 0
+    # and NaN the largest) and, below them, the index counted from the end.
+    bits = flat.view(torch.int32)
+    bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    bits = torch.where(flat == 0, 0, torch.where(flat.isnan(), 0x7FFFFFFF, bits))
+    from_end = cells - 1 - torch.arange(cells, device=flat.device)
+    return cells - 1 - (((bits.long() << 32) | from_end).topk(k, dim=1).values & 0xFFFFFFFF)
+
+
+def check_k(k: int, cells: int | None = None) -> None:
+    """Raise TypeError or ValueError unless k is a whole number from 0 to the number of cells (if that is known)."""
+    if not isinstance(k, int) or isinstance(k, bool):
+        raise TypeError(f"k, the number of patches, must be an int, got {k!r}")
+    if k < 0 or (cells is not None and k > cells):
+        raise ValueError(f"k, the number of patches, must be 0..{'cells' if cells is None else cells}, got {k}")

@@ -1,0 +1,1 @@
+"""House numbers: the type, the readers, and images for networks."""

@@ -1,0 +1,249 @@
+"""SVHN in format 1: photographs `1.png`, `2.png`, ... with `digitStruct.mat`, in a folder or an official archive.
+
+`digitStruct.mat` is a MATLAB 7.3 file, that is HDF5. Its `digitStruct/name` and `digitStruct/bbox` hold one reference a
+photograph: to the file's name as character codes, and to a group of five lists (label, left, top, width, height). A
+list of one is the number itself, a longer one holds a reference to each number. The reader relies on nothing else:
+not on number types, on the objects' order or names, or on the orientation of lists.
+
+What can't be read as a whole is an error. A single bad entry is left out and counted (see `Dropped`).
+"""
+
+import hashlib
+import os
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import h5py
+import numpy as np
+from h5py import h5d, h5g, h5r, h5s
+from PIL import Image
+
+from dcnlib.data.house_numbers.numbers import FRAME, NO_DIGIT, POSITIONS, Dropped, HouseNumbers, in_frame
+from dcnlib.utils.files import atomic_write, cache_folder
+
+LABELS_FILE = "digitStruct.mat"
+WEB_PAGE = "http://ufldl.stanford.edu/housenumbers/"
+_FIELDS = (b"label", b"top", b"left", b"height", b"width")
+_LONGEST = 1000  # characters or digits in an entry; whoever claims more has a broken file
+_CACHE_VERSION = b"1"
+
+
+class BadEntry(Exception):
+    """One photograph can't be used; the message is a field of `Dropped`."""
+
+
+def find_svhn(part: str, root: str | Path | None = None) -> Path:
+    """The folder of one part (train, test or extra): in `root`, else $DCNLIB_DATA, else the user's cache.
+
+    Each may hold the part itself or in `SVHN/`, as a folder or as an archive that is unpacked into the cache.
+    """
+    if root is not None:
+        bases = [Path(root)]
+    else:
+        given = os.environ.get("DCNLIB_DATA")
+        bases = [*([Path(given)] if given else []), cache_folder()]
+    for base in bases:
+        for place in (base / "SVHN", base):
+            if (place / part / LABELS_FILE).is_file():
+                return place / part
+            if (place / f"{part}.tar.gz").is_file():
+                return unpack(place / f"{part}.tar.gz", part)
+    raise FileNotFoundError(
+        f"no SVHN/{part}/{LABELS_FILE} and no SVHN/{part}.tar.gz in {' or '.join(map(str, bases))}; put {part}.tar.gz "
+        f"from {WEB_PAGE} (format 1) into {bases[0] / 'SVHN'}, or use source='rendered'"
+    )
+
+
+def unpack(archive: Path, part: str) -> Path:
+    """The part's folder, unpacked from an official archive into the user's cache unless it is there already.
+
+    Only plain files and folders below the archive's own folder are taken. Raises ValueError for any other member and
+    for a damaged archive; then nothing stays behind.
+    """
+    with archive.open("rb") as file:  # gzip ends in a checksum and the size of what it holds: a key of the content
+        file.seek(-min(8, archive.stat().st_size), os.SEEK_END)
+        key = f"{archive.stat().st_size:x}-{file.read().hex()}"
+    folder = cache_folder() / "unpacked" / f"{part}-{key}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        try:
+            with tarfile.open(archive, "r:gz") as members:
+                members.extractall(scratch, filter=_plain_member)
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            raise ValueError(f"can't unpack {archive}: {error}") from error
+        if not (Path(scratch) / part / LABELS_FILE).is_file():
+            raise ValueError(f"{archive} holds no {part}/{LABELS_FILE}: it is not an archive of SVHN's format 1")
+        with suppress(OSError):  # another process may have been faster
+            os.replace(Path(scratch) / part, folder)
+    return folder
+
+
+def _plain_member(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+    if not (member.isfile() or member.isdir()) or member.name.startswith("/"):
+        raise tarfile.FilterError(f"member {member.name!r} is not a plain file in the archive's own folder")
+    return tarfile.data_filter(member, folder)
+
+
+def read_svhn(folder: Path) -> HouseNumbers:
+    """All house numbers of a folder, from the user's cache if exactly these files were read before."""
+    cached = cache_folder() / f"house-numbers-{_digest(folder)}.npz"
+    try:
+        with np.load(cached, allow_pickle=False) as arrays:
+            dropped = Dropped(*(int(count) for count in arrays["dropped"]))
+            stored = {name: arrays[name] for name in ("images", "labels", "boxes", "names")}
+            return HouseNumbers(**stored, source="svhn", split=folder.name, dropped=dropped)
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        pass  # no cache yet, or a damaged one: it is made anew
+    numbers = decode_svhn(folder)
+    arrays = {name: getattr(numbers, name) for name in ("images", "labels", "boxes", "names")}
+    arrays["dropped"] = np.array(list(asdict(numbers.dropped).values()))
+    with suppress(OSError):  # a read-only home only costs time
+        atomic_write(cached, lambda file: np.savez(file, **arrays))
+    return numbers
+
+
+def decode_svhn(folder: Path) -> HouseNumbers:
+    """All house numbers of a folder, read from its files. Raises ValueError if none can be used."""
+    images, labels, boxes, names = [], [], [], []
+    dropped: Counter[str] = Counter()
+    for entry in _entries(folder / LABELS_FILE):
+        try:
+            if isinstance(entry, BadEntry):
+                raise entry
+            name, fields = entry
+            digits, places = _checked(fields)
+            image, size = _load_image(folder, name)
+            scale = np.tile(np.array(FRAME) / size, 2)
+            places = np.clip(places * scale, 0, np.tile(FRAME, 2))
+            if not (places[:, 2:] > places[:, :2]).all():
+                raise BadEntry("bad_box")
+        except BadEntry as error:
+            dropped[str(error)] += 1
+            continue
+        images.append(image)
+        labels.append(np.pad(digits, (0, POSITIONS - len(digits)), constant_values=NO_DIGIT))
+        boxes.append(np.pad(places, ((0, POSITIONS - len(digits)), (0, 0))))
+        names.append(name)
+    if not images:
+        raise ValueError(f"no usable house number in {folder}; left out: {Dropped(**dropped)}")
+    return HouseNumbers(
+        np.stack(images),
+        np.stack(labels).astype(np.int64),
+        np.stack(boxes).astype(np.float32),
+        np.array(names),
+        source="svhn",
+        split=folder.name,
+        dropped=Dropped(**dropped),
+    )
+
+
+def _checked(fields: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The digits in the file's order, and their boxes (top, left, bottom, right) in pixels of the photograph."""
+    if len({len(values) for values in fields}) != 1:
+        raise BadEntry("unreadable")
+    labels, top, left, height, width = fields
+    if len(labels) == 0:
+        raise BadEntry("no_digits")
+    if len(labels) > POSITIONS:
+        raise BadEntry("too_long")
+    if not np.isin(labels, np.arange(1, 11)).all():
+        raise BadEntry("bad_label")
+    places = np.stack([top, left, top + height, left + width], axis=1)
+    if not (np.isfinite(places).all() and (height > 0).all() and (width > 0).all()):
+        raise BadEntry("bad_box")
+    return labels.astype(int) % 10, places
+
+
+def _load_image(folder: Path, name: str) -> tuple[np.ndarray, tuple[int, int]]:
+    """The photograph in grey at the size of all images, and its own height and width."""
+    path = folder / name
+    if path.parent != folder or not path.is_file():  # a name with a path in it could point anywhere
+        raise BadEntry("no_image")
+    try:
+        with Image.open(path, formats=["PNG"]) as photograph:
+            grey = photograph.convert("L")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadEntry("bad_image") from error
+    return in_frame(grey), (grey.height, grey.width)
+
+
+def _entries(path: Path) -> Iterator[tuple[str, list[np.ndarray]] | BadEntry]:
+    """Each photograph's file name and five lists, in the file's order.
+
+    Goes through h5py's low-level interface: a photograph has some 17 objects, which it opens in half the time.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            names, boxes = (file["digitStruct"][field] for field in ("name", "bbox"))
+            if isinstance(boxes, h5py.Group):  # MATLAB stores a struct of one as it is, without references
+                nodes: Iterable[tuple[object, object]] = [(names.id, boxes.id)]
+            else:
+                if names.size != boxes.size or not (_refers(names) and _refers(boxes)):
+                    raise ValueError("name and bbox must hold one reference for each photograph")
+                nodes = zip(names[()].ravel(), boxes[()].ravel(), strict=True)
+            for name, box in nodes:
+                try:
+                    lists = _follow(file, box)
+                    if not isinstance(lists, h5g.GroupID):
+                        raise ValueError("bbox must refer to groups")
+                    yield _text(_read(_follow(file, name))), [_numbers(file, lists, field) for field in _FIELDS]
+                except (ValueError, TypeError, KeyError, OSError, RuntimeError, OverflowError):
+                    yield BadEntry("unreadable")
+    except (OSError, KeyError, RuntimeError, AttributeError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged or no digitStruct file of SVHN's format 1: {error}") from error
+
+
+def _refers(values: h5py.Dataset | np.ndarray) -> bool:
+    return h5py.check_ref_dtype(values.dtype) is h5py.Reference
+
+
+def _follow(file: h5py.File, node: object) -> object:
+    return h5r.dereference(node, file.id) if isinstance(node, h5py.Reference) else node
+
+
+def _read(node: object) -> np.ndarray:
+    """A data set's values, flat."""
+    if not isinstance(node, h5d.DatasetID) or np.prod(node.shape) > _LONGEST:
+        raise ValueError("not a short list")
+    values = np.empty(node.shape, node.dtype)
+    if values.size:
+        node.read(h5s.ALL, h5s.ALL, values)
+    return values.ravel()
+
+
+def _numbers(file: h5py.File, lists: h5g.GroupID, field: bytes) -> np.ndarray:
+    """A field's values as floats, each stored as it is or behind a reference."""
+    values = _read(h5d.open(lists, field))
+    if _refers(values):
+        values = np.concatenate([np.empty(0), *(_read(_follow(file, reference)) for reference in values)])
+    if not np.issubdtype(values.dtype, np.number):
+        raise ValueError(f"{field!r} must hold numbers")
+    return values.astype(float)
+
+
+def _text(values: np.ndarray) -> str:
+    """A string that is stored as character codes, as MATLAB does, or as a string of HDF5."""
+    if np.issubdtype(values.dtype, np.integer):
+        return "".join(chr(code) for code in values)
+    (text,) = values
+    return text.decode() if isinstance(text, bytes) else str(text)
+
+
+def _digest(folder: Path) -> str:
+    """A key of all that is read from a folder."""
+    digest = hashlib.sha256(_CACHE_VERSION)
+    for path in sorted(folder.iterdir()):
+        if path.name == LABELS_FILE or path.suffix == ".png":
+            content = path.read_bytes()
+            digest.update(f"{path.name}/{len(content)}/".encode())
+            digest.update(content)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,240 @@
+"""What the explorer shows, without any widget: images and models to choose from, and a game against the gradient."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from dcnlib.analysis.cost import count_multiplications
+from dcnlib.analysis.looks import PAPERS_POLICY, Look, look_at_cells, looks, with_policy
+from dcnlib.core.dcn import DynamicCapacityNetwork
+from dcnlib.core.geometry import Geometry
+from dcnlib.core.network import SingleCapacityNetwork
+from dcnlib.core.policies import POLICIES, Policy, oracle_scores
+from dcnlib.core.saliency import entropy
+from dcnlib.data.cluttered_mnist import ClutteredMNIST
+from dcnlib.data.pictures import read_upload
+
+Source = Literal["validation", "new clutter", "upload"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+POLICY_NAMES = (*POLICIES, "oracle")
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """An image (C, H, W) in [0, 1] to look at; its class and the box (4,) of its digit in pixels, where known."""
+
+    title: str
+    image: Tensor
+    label: int | None = None
+    box: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a user chooses, but for k: all k are looked at together. cells: patches chosen by hand, or None."""
+
+    model: str
+    source: Source = "validation"
+    index: int = 0
+    seed: int = 0
+    policy: str = PAPERS_POLICY
+    cells: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model of one capacity on the same image: what it says, with what entropy in nats, and what that costs."""
+
+    name: str
+    probabilities: Tensor  # (L,)
+    entropy: float
+    multiplications: int
+
+    @property
+    def answer(self) -> int:
+        return int(self.probabilities.argmax())
+
+
+@dataclass(frozen=True)
+class Hand:
+    """A look with patches chosen by hand, and the entropy gradient's look with as many."""
+
+    look: Look
+    gradients: Look
+    multiplications: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a choice of patches did over images: right answers, means of the truth's probability and of the entropy."""
+
+    right: int
+    truth: float
+    entropy: float
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything that is shown for one choice. looks and multiplications are those at k = 0, 1, ..."""
+
+    choices: Choices
+    subject: Subject
+    looks: list[Look]
+    multiplications: list[int]
+    references: list[Reference]
+    hand: Hand | None
+    games: int  # images of a known class, with the latest patches that were chosen by hand for each
+    your_score: Score
+    gradients_score: Score
+
+
+class Explorer:
+    """Answers a user's choices, and keeps the score of the patches that the user chooses by hand.
+
+    dcns, references: models by the names under which they are shown, all for images of one shape. data: the images;
+    their digits are also put in new clutter.
+    """
+
+    def __init__(
+        self,
+        dcns: Mapping[str, DynamicCapacityNetwork],
+        data: ClutteredMNIST,
+        references: Mapping[str, SingleCapacityNetwork],
+    ) -> None:
+        if not dcns:
+            raise ValueError("there is nothing to explore: give at least one DCN")
+        self.dcns, self.data, self.references = dict(dcns), data, dict(references)
+        channels, height, width = data[0][0].shape
+        self.image_shape = (channels, height, width)
+        self._reference_costs = {
+            name: count_multiplications(model, self.image_shape).total for name, model in self.references.items()
+        }
+        self._uploaded: Subject | None = None
+        self._games: dict[tuple[str, str], tuple[int, Hand]] = {}  # by image and model: the true class, and both looks
+        # An image stays the same while models, policies and patches are tried on it.
+        self._subject = lru_cache(8)(self._find_subject)
+        self._looks = lru_cache(16)(self._find_looks)
+        self._references = lru_cache(8)(self._ask_references)
+        self._multiplications = lru_cache(None)(self._count)
+
+    def upload(self, name: str, content: bytes) -> Subject:
+        """Make a picture file the image of the source "upload". Raises ValueError if it can't be read."""
+        self._uploaded = Subject(f"your image {name}", read_upload(name, content, self.image_shape))
+        return self._uploaded
+
+    def view(self, choices: Choices) -> View:
+        """Everything to show. Patches by hand enter the score. Raises ValueError for what can't be chosen."""
+        if choices.model not in self.dcns:
+            raise ValueError(f"model must be one of {', '.join(self.dcns)}, got {choices.model!r}")
+        if choices.policy not in POLICY_NAMES:
+            raise ValueError(f"policy must be one of {', '.join(POLICY_NAMES)}, got {choices.policy!r}")
+        subject = self.subject(choices)
+        all_looks = self._looks(choices.model, choices.policy, subject)
+        hand = None if choices.cells is None else self._play(choices.model, choices.cells, subject)
+        games = self._games.values()
+        return View(
+            choices=choices,
+            subject=subject,
+            looks=all_looks,
+            multiplications=self._multiplications(choices.model, choices.policy, len(all_looks)),
+            references=self._references(subject),
+            hand=hand,
+            games=len(games),
+            your_score=_score([(label, played.look) for label, played in games]),
+            gradients_score=_score([(label, played.gradients) for label, played in games]),
+        )
+
+    def subject(self, choices: Choices) -> Subject:
+        """The image that was chosen. Raises ValueError if there is none such."""
+        if choices.source == "upload":
+            if self._uploaded is None:
+                raise ValueError("no image was uploaded yet: choose a PNG or JPEG picture")
+            return self._uploaded
+        return self._subject(choices.source, choices.index, choices.seed)
+
+    def forget_games(self) -> None:
+        """Begin a new score."""
+        self._games.clear()
+
+    def _find_subject(self, source: Source, index: int, seed: int) -> Subject:
+        if source not in SOURCES:
+            raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
+        if not 0 <= index < len(self.data):
+            raise ValueError(f"there is no image {index}: the numbers are 0..{len(self.data) - 1}")
+        data, title = self.data, f"validation image {index}"
+        if source == "new clutter":
+            data = ClutteredMNIST(self.data.digits, rules=self.data.rules, seed=seed)
+            title = f"digit {index} in the clutter of seed {seed}"
+        image, label = data[index]
+        return Subject(title, image, label, data.boxes[index])
+
+    def _find_looks(self, model: str, policy: str, subject: Subject) -> list[Look]:
+        dcn = self.dcns[model]
+        return looks(dcn, subject.image, policy=_policy(policy, subject, dcn.geometry))
+
+    def _count(self, model: str, policy: str, numbers: int) -> list[int]:
+        """Multiplications at k = 0, 1, ...; an oracle, like a hand, chooses for nothing."""
+        looker = with_policy(self.dcns[model], _no_policy if policy == "oracle" else POLICIES[policy])
+        return [count_multiplications(looker, self.image_shape, k=k).total for k in range(numbers)]
+
+    @torch.no_grad()
+    def _ask_references(self, subject: Subject) -> list[Reference]:
+        answers = []
+        for name, model in self.references.items():
+            logits = model(subject.image[None])
+            answers.append(Reference(name, logits[0].softmax(-1), entropy(logits).item(), self._reference_costs[name]))
+        return answers
+
+    def _play(self, model: str, cells: tuple[int, ...], subject: Subject) -> Hand:
+        gradients = self._looks(model, PAPERS_POLICY, subject)
+        if len(set(cells)) != len(cells) or len(cells) >= len(gradients):
+            raise ValueError(f"choose 0..{len(gradients) - 1} different patches, got {len(cells)}")
+        on_map = gradients[0].saliency.numel()
+        if any(not 0 <= cell < on_map for cell in cells):
+            raise ValueError(f"cells are numbered 0..{on_map - 1}, got {cells}")
+        look = look_at_cells(self.dcns[model], subject.image, torch.tensor(cells, dtype=torch.int64))
+        hand = Hand(look, gradients[look.k], self._multiplications(model, "oracle", len(gradients))[look.k])
+        if subject.label is not None and look.k:
+            self._games[subject.title, model] = (subject.label, hand)
+        return hand
+
+
+def _score(games: list[tuple[int, Look]]) -> Score:
+    count = max(1, len(games))
+    return Score(
+        right=sum(look.answer == label for label, look in games),
+        truth=sum(look.after[label].item() for label, look in games) / count,
+        entropy=sum(look.entropy_after for _, look in games) / count,
+    )
+
+
+def _policy(name: str, subject: Subject, geometry: Geometry) -> Policy:
+    """A policy by name for one image: random cells stay the same while you look, and the oracle knows the box."""
+    if name == "random":
+        return _repeated_random
+    if name != "oracle":
+        return POLICIES[name]
+    if subject.box is None:
+        raise ValueError("the oracle knows where generated digits lie, not yours: choose another policy")
+    box = subject.box[None]
+
+    def oracle(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+        rows, columns = coarse_map.shape[2:]
+        return oracle_scores(box, geometry, (rows, columns))
+
+    return oracle
+
+
+def _repeated_random(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return POLICIES["random"](model, images, coarse_map)
+
+
+def _no_policy(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+    """Any scores that cost nothing."""
+    return coarse_map[:, 0]

@@ -1,0 +1,232 @@
+"""The explorer in a browser: DOM widgets for JupyterLab and voilà, drawn by the scripts beside this file.
+
+Python answers a choice with one `view`, which holds every k at once. So k moves in the browser alone, and what stands
+on the screen at any time belongs together.
+"""
+
+import base64
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import numpy as np
+import torch
+import traitlets
+from ipywidgets import Widget, widget_serialization
+from PIL import Image
+from torch import Tensor
+
+from dcnlib import plots
+from dcnlib.analysis.looks import PAPERS_POLICY, Changes, Look
+from dcnlib.data.pictures import MOST_BYTES, check_size
+from dcnlib.explorer.state import POLICY_NAMES, SOURCES, Choices, Explorer, View
+
+COLORS = {
+    name: getattr(plots, name.upper()) for name in ("orange", "sky", "green", "blue", "vermillion", "purple", "grey")
+}
+FOLDER = Path(__file__).parent
+
+
+def _script(*names: str) -> str:
+    """One module of several files, which share what the first one declares."""
+    return "\n".join((FOLDER / name).read_text() for name in ("draw.js", *names))
+
+
+class _Widget(anywidget.AnyWidget):
+    """The widgets' common style, and what stands in their place where no kernel runs."""
+
+    _css = (FOLDER / "style.css").read_text()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: to use it, open this page with a running kernel and run its cells"
+
+
+class ExplorerWidget(_Widget):
+    """Choose an image, a model, a policy and k, or patches by hand, and see the network look twice.
+
+    covered: cells from this row and column on never reach the output, and are greyed (see `covered_size`).
+    What can't be done is told in the widget.
+    """
+
+    _esm = _script("controls.js", "picture.js", "panels.js", "explorer.js")
+    options = traitlets.Dict().tag(sync=True)
+    choices = traitlets.Dict().tag(sync=True)
+    k = traitlets.Int(8).tag(sync=True)
+    view = traitlets.Dict().tag(sync=True)
+    error = traitlets.Dict({"request": -1, "message": ""}).tag(sync=True)
+
+    def __init__(self, explorer: Explorer, *, index: int = 0, k: int = 8, covered: int | None = None) -> None:
+        self.explorer, self.covered = explorer, covered
+        first = Choices(next(iter(explorer.dcns)), index=index)
+        super().__init__(
+            options={
+                "models": list(explorer.dcns),
+                "policies": POLICY_NAMES,
+                "sources": SOURCES,
+                "images": len(explorer.data),
+                "mostBytes": MOST_BYTES,
+                "colors": COLORS,
+                "colorbar": map_url(torch.linspace(0, 1, 256)[None], None),
+            },
+            choices={**vars(first), "request": 0},
+            k=k,
+            view=self._payload(explorer.view(first), 0),
+        )
+        self.observe(self._answer, "choices")
+        self.on_msg(self._receive)
+
+    def choose(self, *, k: int | None = None, **changes: Any) -> None:
+        """Change what is shown, as a user would: fields of `Choices`, and k. Patches by hand are left behind."""
+        if k is not None:
+            self.k = k
+        self.choices = {**self.choices, "cells": None, **changes, "request": self.choices["request"] + 1}
+
+    def _answer(self, _: object) -> None:
+        request = self.choices["request"]
+        fields = {name: value for name, value in self.choices.items() if name != "request"}
+        if fields["cells"] is not None:
+            fields["cells"] = tuple(fields["cells"])
+        try:
+            self.view = self._payload(self.explorer.view(Choices(**fields)), request)
+        except Exception as error:
+            self._tell(error)
+
+    def _receive(self, _: object, message: dict[str, Any], buffers: Sequence[memoryview]) -> None:
+        if message["kind"] == "upload":
+            try:
+                check_size(message["name"], message["size"])
+                self.explorer.upload(message["name"], bytes(buffers[0]))
+            except Exception as error:
+                self._tell(error)
+            else:
+                self.choose(source="upload")
+        elif message["kind"] == "forget":
+            self.explorer.forget_games()
+            self.choose()
+
+    def _tell(self, error: Exception) -> None:
+        """Show an error in the widget, until the next choice. One that isn't the user's also goes to the log."""
+        message = str(error)
+        if not isinstance(error, ValueError):
+            message = f"{type(error).__name__}: {error}"
+            self.log.error("the explorer failed", exc_info=error)
+        self.error = {"request": self.choices["request"], "message": message}
+
+    def _payload(self, view: View, request: int) -> dict[str, Any]:
+        """A view in plain numbers and pictures, for the script."""
+        dcn = self.explorer.dcns[view.choices.model]
+        saliency = view.looks[0].saliency
+        rows, columns = saliency.shape
+        height, width = view.subject.image.shape[1:]
+        boxes = dcn.geometry.boxes(torch.arange(rows * columns), columns)
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        beyond = max(-int(boxes.min()), int(boxes[:, 2].max()) - height, int(boxes[:, 3].max()) - width, 0)
+        hand = view.hand
+        return {
+            "request": request,
+            "title": view.subject.title,
+            "truth": view.subject.label,
+            "policy": view.choices.policy,
+            "image": picture_url(view.subject.image),
+            "size": [height, width],
+            "margin": beyond + 1,
+            "saliency": map_url(saliency, self.covered),
+            "mostSalient": float(saliency.max()),
+            "map": [rows, columns],
+            "side": dcn.geometry.size,
+            "centres": {"rows": centres[::columns, 0].tolist(), "columns": centres[:columns, 1].tolist()},
+            "looks": [_look(look) for look in view.looks],
+            "multiplications": view.multiplications,
+            "references": [
+                {
+                    "name": reference.name,
+                    "answer": reference.answer,
+                    "probability": float(reference.probabilities.max()),
+                    "entropy": reference.entropy,
+                    "multiplications": reference.multiplications,
+                }
+                for reference in view.references
+            ],
+            "hand": hand
+            and {
+                "look": _look(hand.look),
+                "gradients": _look(hand.gradients),
+                "multiplications": hand.multiplications,
+            },
+            "games": view.games,
+            "yours": vars(view.your_score),
+            "gradients": vars(view.gradients_score),
+        }
+
+
+class SweepWidget(_Widget):
+    """The image of an explorer at every k at once; a click shows that k in the explorer."""
+
+    _esm = _script("sweep.js")
+    explorer = traitlets.Instance(Widget).tag(sync=True, **widget_serialization)
+
+    def __init__(self, explorer: ExplorerWidget) -> None:
+        super().__init__(explorer=explorer)
+
+
+class FinderWidget(_Widget):
+    """Images that a look changes most, found in the explorer's data; a click loads one in the explorer.
+
+    changes: what `find_changes` found for the explorer's model of name `model`. most: how many images of each kind.
+    """
+
+    _esm = _script("finder.js")
+    explorer = traitlets.Instance(Widget).tag(sync=True, **widget_serialization)
+    found = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, explorer: ExplorerWidget, changes: Changes, *, model: str, most: int = 8) -> None:
+        def describe(index: int) -> dict[str, Any]:
+            before, after, truth = (int(part[index]) for part in (changes.before, changes.after, changes.labels))
+            doubt = f"{changes.entropy_before[index]:.2f} → {changes.entropy_after[index]:.2f}"
+            return {
+                "index": index,
+                "image": picture_url(explorer.explorer.data[index][0]),
+                "caption": f"{before} → {after}",
+                "doubt": doubt,
+                "label": f"image {index}, a {truth}: {before} before, {after} after; entropy {doubt} nats",
+            }
+
+        groups = [
+            {"title": title, "images": [describe(index) for index in numbers]}
+            for title, numbers in changes.groups(most).items()
+        ]
+        found = {"k": changes.k, "model": model, "policy": PAPERS_POLICY, "groups": groups}
+        super().__init__(explorer=explorer, found=found)
+
+
+def _look(look: Look) -> dict[str, Any]:
+    return {
+        "cells": look.cells.tolist(),
+        "boxes": look.boxes.tolist(),
+        "saliencies": look.saliency.flatten()[look.cells].tolist(),
+        "distances": look.distances.tolist(),
+        "before": look.before.tolist(),
+        "after": look.after.tolist(),
+        "entropy_before": look.entropy_before,
+        "entropy_after": look.entropy_after,
+    }
+
+
+def picture_url(image: Tensor) -> str:
+    """An image (C, H, W) of 1 or 3 channels in [0, 1] as the address of a PNG that holds it."""
+    pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    return _png_url(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def map_url(values: Tensor, covered: int | None) -> str:
+    """A map of one value per cell (s1, s2), from 0 on, in the colours of `plots.show_map`."""
+    shown = plots.hide_uncovered(values, covered)
+    return _png_url(plots.MAP_COLORS(shown / max(float(values.max()), 1e-12), bytes=True))
+
+
+def _png_url(pixels: np.ndarray) -> str:
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,1 @@
+"""Networks that have a name: the boxes of each task, what a spec builds, trained weights."""

@@ -1,0 +1,111 @@
+"""The tables of the clock, made from its records alone."""
+
+from collections.abc import Callable
+
+from dcnlib.paper.markdown import markdown_table
+from dcnlib.paper.records import load_record
+from dcnlib.paper.reported import TITLES
+from dcnlib.utils.records import Record
+
+
+def number_benchmark_table(record: Record) -> str:
+    """Markdown: milliseconds an image of each model of house numbers, and how many times faster than the fine model."""
+    fine = {row["scales"]: row["milliseconds"] for row in record["models"] if row["kind"] == "fine"}
+    rows = [["model", "scales", "multiplications, M", *(f"{way}, ms an image" for way in fine[1])]]
+    for row in record["models"]:
+        times = [
+            f"{milliseconds:.2f} ({fine[row['scales']][way] / milliseconds:.2f}x)"
+            for way, milliseconds in row["milliseconds"].items()
+        ]
+        rows.append([row["kind"], str(row["scales"]), f"{row['multiplications'] / 1e6:.1f}", *times])
+    return markdown_table(rows)
+
+
+def number_times(load: Callable[[str], Record]) -> dict[tuple[str, int], float]:
+    """Milliseconds an image of compiled models of house numbers, by kind and scales; nothing if not measured."""
+    try:
+        record = load("house-numbers-benchmark")
+    except FileNotFoundError:
+        return {}
+    return {(row["kind"], row["scales"]): row["milliseconds"]["compiled"] for row in record["models"]}
+
+
+def milliseconds(load: Callable[[str], Record] = load_record) -> dict[str, float]:
+    """Milliseconds an image of the compiled models of Table 1, by experiment, from the clock for the rivals.
+
+    load: as for `results_table`.
+    """
+    return {name: row["milliseconds"]["compiled"] for name, row in load("rivals-benchmark")["models"].items()}
+
+
+def rivals_benchmark_table(record: Record) -> str:
+    """Markdown: milliseconds an image of each model of Table 1, and how many times faster than the fine model."""
+    fine = record["models"]["fine"]["milliseconds"]
+    rows = [["model", "multiplications, M", *(f"{way}, ms an image" for way in fine)]]
+    for name, row in record["models"].items():
+        times = [f"{time:.3f} ({fine[way] / time:.2f}x)" for way, time in row["milliseconds"].items()]
+        rows.append([TITLES[name], f"{row['multiplications'] / 1e6:.1f}", *times])
+    return markdown_table(rows)
+
+
+def benchmark_tables(record: Record) -> str:
+    """Markdown: what `dcnlib.benchmark` measured, as ratios."""
+    return "\n\n".join(
+        [
+            _machine(record),
+            inference_table(record),
+            parts_table(record),
+            training_table(record),
+            growth_table(record),
+        ]
+    )
+
+
+def inference_table(record: Record) -> str:
+    """Milliseconds an image by batch, each competitor at its better number of threads; times faster than `fine`."""
+    batches = record["inference"]
+    rows = [["", *(f"batch {row['batch']}" for row in batches)]]
+    for name in batches[0]["best"]:
+        title = "fine, compiled and frozen (baseline)" if name == "fine" else name
+        rows.append([title, *(f"{row['best'][name]:.3f} ({row['times_faster'][name]:.2f}x)" for row in batches)])
+    return markdown_table(rows)
+
+
+def parts_table(record: Record) -> str:
+    """A DCN's time and multiplications part by part, each part compiled on its own."""
+    parts = record["parts"]
+    rows = [["part", "ms an image", "multiplications, M", "G multiplications a second"]]
+    for name, milliseconds in parts["milliseconds"].items():
+        count = parts["multiplications"][name]
+        rate = f"{count / milliseconds / 1e6:.1f}" if count else ""
+        rows.append([name, f"{milliseconds:.4f}", f"{count / 1e6:.3f}" if count else "", rate])
+    return markdown_table(rows)
+
+
+def training_table(record: Record) -> str:
+    """A training step on batches of 64, data included."""
+    rows = [["training", "eager, ms an image", "compiled, ms an image", "s an epoch, the better", "data's share"]]
+    for name, row in record["training"].items():
+        best = min(row["eager"]["epoch_seconds"], row["compiled"]["epoch_seconds"])
+        times = [f"{row[way]['milliseconds']:.3f}" for way in ("eager", "compiled")]
+        rows.append([name, *times, f"{best:.0f}", f"{100 * row['data_share']:.1f} %"])
+    return markdown_table(rows)
+
+
+def growth_table(record: Record) -> str:
+    """How many times the fine model's multiplications, time and memory are the DCN's, by the size of the image."""
+    rows = [["pixels a side", "fine, ms", "DCN, ms", "time", "multiplications", "peak memory"]]
+    for row in record["growth"]:
+        fine, dcn = row["milliseconds"].values()
+        ratios = []
+        for what in ("milliseconds", "multiplications", "peak_memory"):
+            large, small = row[what].values()
+            ratios.append(f"{large / small:.2f}x" if small else "")
+        rows.append([str(row["size"]), f"{fine:.3f}", f"{dcn:.3f}", *ratios])
+    return markdown_table(rows)
+
+
+def _machine(record: Record) -> str:
+    machine = record["machine"]
+    rates = ", ".join(f"{rate / 1e9:.0f} G/s on {n} threads" for n, rate in record["convolution_rate"].items())
+    return f"{machine['processor']}, {machine['cores']} cores, {machine['device']}; convolution rate {rates}"

@@ -1,0 +1,91 @@
+"""The clocks of this project: the models of house numbers, and the models of Table 1 with their rivals."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from torch import Tensor, nn
+
+from dcnlib.analysis.cost import count_multiplications
+from dcnlib.analysis.speed import BenchmarkSettings, Milliseconds, check_compiler, per_image
+from dcnlib.data.cluttered_mnist import ClutteredMNIST
+from dcnlib.data.digits import load_digits
+from dcnlib.data.house_numbers.images import project_images
+from dcnlib.data.house_numbers.rendered import render_numbers
+from dcnlib.inference.compile import compile_for_inference
+from dcnlib.models.specs import MOST_SCALES, NUMBER_KINDS, ModelSpec
+from dcnlib.paper.experiments import EXPERIMENTS
+from dcnlib.paper.reported import TITLES
+from dcnlib.utils.device import resolve_device, to_device
+from dcnlib.utils.records import Record, environment
+
+BATCH = 32
+
+
+def run_number_benchmark(settings: BenchmarkSettings, *, report: Callable[[str], None] = lambda what: None) -> Record:
+    """Measure every model as it is and compiled, in as many rounds as the settings say, in a quarter of an hour on two
+    CPU cores. `report` is told what is being done.
+
+    Raises ValueError where torch.compile has no C++ compiler, or the device isn't there.
+    """
+    device = resolve_device(settings.device)
+    check_compiler()
+    images = to_device(project_images(render_numbers("validation", BATCH))[np.arange(BATCH)], device)[0]
+    specs = [
+        ModelSpec(kind, data="house-numbers", scales=scales)
+        for kind in NUMBER_KINDS
+        for scales in range(1, MOST_SCALES + 1)
+    ]
+    models = {f"{spec.kind} at {spec.scales} scales": spec.build().to(device).eval() for spec in specs}
+    times = eager_and_compiled(models, images, settings.rounds, report)
+    rows = [
+        {
+            **spec.describe(),
+            "multiplications": count_multiplications(model).total,
+            "milliseconds": times[name],
+        }
+        for spec, (name, model) in zip(specs, models.items(), strict=True)
+    ]
+    return {
+        "name": "house-numbers-benchmark",
+        "settings": {"batch": BATCH, "rounds": settings.rounds, "device": settings.device},
+        "models": rows,
+        **environment(device.type),
+    }
+
+
+def eager_and_compiled(
+    models: Mapping[str, nn.Module], images: Tensor, rounds: int, report: Callable[[str], None]
+) -> dict[str, Milliseconds]:
+    """Milliseconds an image that each model, in eval mode, takes as it is and compiled, by its name."""
+    competitors: dict[str, Callable[[Tensor], Tensor]] = {}
+    for name, model in models.items():
+        report(f"compiling, {name}")
+        competitors[f"{name} eager"] = model
+        competitors[f"{name} compiled"] = compile_for_inference(model, images)
+    report("inference")
+    times = per_image(competitors, images, rounds)
+    return {name: {way: times[f"{name} {way}"] for way in ("eager", "compiled")} for name in models}
+
+
+def run_rivals_benchmark(settings: BenchmarkSettings, *, report: Callable[[str], None] = lambda what: None) -> Record:
+    """Measure every model as it is and compiled, on the settings' largest batch, in as many rounds as they say.
+    `report` is told what is being done.
+
+    Raises ValueError where torch.compile has no C++ compiler, or the device isn't there.
+    """
+    device = resolve_device(settings.device)
+    check_compiler()
+    batch = max(settings.batches)
+    data = ClutteredMNIST(load_digits("all", source="embedded"), seed=0)
+    images = to_device(data[np.arange(batch)], device)[0]
+    models = {name: EXPERIMENTS[name].spec.build().to(device).eval() for name in TITLES}
+    times = eager_and_compiled(models, images, settings.rounds, report)
+    return {
+        "name": "rivals-benchmark",
+        "settings": {"batch": batch, "rounds": settings.rounds, "device": settings.device},
+        "models": {
+            name: {"multiplications": count_multiplications(model).total, "milliseconds": times[name]}
+            for name, model in models.items()
+        },
+        **environment(device.type),
+    }

@@ -1,0 +1,79 @@
+"""What every model asks of its images: shapes and dtypes in forward, values where a look at them may cost time.
+
+And what every data set asks of the indices of a batch.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Indices = Sequence[int] | np.ndarray | Tensor
+# A batch-norm layer that sees one value a channel has no variance to divide by.
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
+
+
+def check_images(model: nn.Module, images: Tensor, image_shape: tuple[int, int, int] | None) -> None:
+    """Raise TypeError or ValueError unless images are a non-empty (B, C, H, W) floating-point batch of `image_shape`.
+
+    Looks at shapes and dtypes only, so it neither waits for a GPU nor breaks a compiled graph.
+    """
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a torch.Tensor, got {type(images).__name__}")
+    if images.ndim != 4:
+        hint = "; add a batch dimension with images.unsqueeze(0)" if images.ndim == 3 else ""
+        raise ValueError(f"images must have shape (B, C, H, W), got {tuple(images.shape)}{hint}")
+    if not images.is_floating_point():
+        raise TypeError(f"images must be floating point in [0, 1], got {images.dtype}; use images.float() / 255")
+    dtype = next((parameter.dtype for parameter in model.parameters()), images.dtype)
+    if images.dtype != dtype and not torch.is_autocast_enabled(images.device.type):
+        raise TypeError(f"the model's weights are {dtype}, the images {images.dtype}; use images.to({dtype})")
+    if images.numel() == 0:
+        raise ValueError(f"images must not be empty, got shape {tuple(images.shape)}")
+    if image_shape is not None and tuple(images.shape[1:]) != tuple(image_shape):
+        raise ValueError(f"this model takes images of shape {tuple(image_shape)}, got {tuple(images.shape[1:])}")
+    if len(images) == 1 and model.training and any(isinstance(part, _BATCH_NORMS) for part in model.modules()):
+        raise ValueError(
+            "batch normalisation can't train on a batch of one image: give at least 2, or call model.eval() first"
+        )
+
+
+def check_values(images: Tensor) -> None:
+    """Raise ValueError unless all values are numbers in [0, 1]. Waits for the device."""
+    low, high = (value.item() for value in torch.aminmax(images))
+    if not (low >= 0 and high <= 1):  # false for NaN too
+        raise ValueError(f"image values must be in [0, 1], got {low:g}..{high:g}")
+
+
+def check_labels(labels: Tensor, shape: Sequence[int]) -> None:
+    """Raise TypeError or ValueError unless labels are int64 of a shape: (B,), or (B, P) for sequences."""
+    if labels.dtype != torch.int64:
+        raise TypeError(f"labels must be int64, got {labels.dtype}")
+    if labels.shape != tuple(shape):
+        raise ValueError(f"{shape[0]} images need labels of shape {tuple(shape)}, got {tuple(labels.shape)}")
+
+
+def check_whole(name: str, value: int, *, least: int = 1) -> None:
+    """Raise TypeError or ValueError unless a number of things is an int and at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def checked_indices(indices: Indices, count: int) -> np.ndarray:
+    """A batch's indices as an array (B,). Raise TypeError, ValueError or IndexError unless all are in 0..count-1."""
+    picked = np.asarray(indices)
+    if len(picked) == 0:
+        picked = picked.astype(int)
+    if not np.issubdtype(picked.dtype, np.integer):
+        raise TypeError(f"indices must be integers, got {picked.dtype}")
+    if picked.ndim != 1:
+        raise ValueError(f"indices must be one-dimensional, got shape {picked.shape}")
+    if len(picked) and not (picked.min() >= 0 and picked.max() < count):
+        raise IndexError(f"indices must be 0..{count - 1}, got {picked.min()}..{picked.max()}")
+    return picked
+
+
+ImageShape = tuple[int, int, int]

@@ -1,0 +1,58 @@
+"""Records of runs: what was run, on what, where, and what came out. One JSON file a run, never edited by hand."""
+
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dcnlib.utils.files import PACKAGE, atomic_write
+
+Record = dict[str, Any]
+
+
+def save_record(path: str | Path, record: Record) -> None:
+    """Write a record as indented JSON, atomically."""
+    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    atomic_write(path, lambda file: file.write(text.encode()))
+
+
+def environment(device: str) -> Record:
+    """Where a run happened: machine, versions, git revision and time. Holds no path and no host name."""
+    import torch
+
+    packages = ("dcnlib", "torch", "torchvision", "numpy", "mlxtend", "h5py", "pillow")
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_revision": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".")),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        },
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(PACKAGE), *arguments], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"

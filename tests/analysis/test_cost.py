@@ -1,0 +1,104 @@
+"""Multiplications against counts by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from dcnlib import CoarseLayers, DynamicCapacityNetwork, FineLayers, TopLayers, count_multiplications
+from dcnlib.models.specs import ModelSpec
+
+# Output positions x output channels x input channels x window, layer by layer (paper, section 4.1).
+COARSE = 47 * 47 * 12 * 1 * 49 + 23 * 23 * 24 * 12 * 9
+TOP = 10 * 10 * 96 * 24 * 16 + 96 * 10
+PATCH = 12 * 12 * 24 * 9 + 12 * 12 * 24 * 24 * 9 + 2 * 6 * 6 * 24 * 24 * 9 + 24 * 24 * 9
+FINE = 98 * 98 * 24 * 9 + 98 * 98 * 24 * 24 * 9 + 2 * 49 * 49 * 24 * 24 * 9 + 22 * 22 * 24 * 24 * 9
+
+
+def test_dcn_parts_agree_with_counts_by_hand():
+    cost = count_multiplications(ModelSpec("dcn", k=8).build())
+    # Each of the 96 filters has one winning window of 4x4x24; a cell lies in four windows of the 96 filters.
+    saliency, second_pass = 96 * 10 + 96 * 16 * 24, 8 * 4 * 24 * 96 + 96 * 10
+    assert (cost.layers, cost.top, cost.saliency, cost.second_pass) == (COARSE, TOP, saliency, second_pass)
+    assert (cost.fine_per_patch, cost.fine) == (PATCH, 8 * PATCH)
+    assert cost.total == COARSE + TOP + saliency + 8 * PATCH + second_pass
+    assert cost.total + cost.discarded < 16e6
+    assert cost.discarded == 8 * 3 * 4 * 24 * 96  # the other three places that a cell may take in its 2x2 block
+
+
+def test_the_plain_passes_cost_three_times_the_top_layers():
+    class AnyTop(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = TopLayers()
+
+        def forward(self, feature_map):
+            return self.inner(feature_map)
+
+    model = DynamicCapacityNetwork(coarse=CoarseLayers(), fine=FineLayers(), top=AnyTop(), image_shape=(1, 100, 100))
+    cost = count_multiplications(model)
+    assert (cost.top, cost.saliency, cost.second_pass, cost.discarded) == (TOP, TOP, TOP, 0)
+    assert cost.total == COARSE + 3 * TOP + 8 * PATCH
+
+
+def test_single_models_agree_with_counts_by_hand():
+    coarse, fine = (count_multiplications(ModelSpec(kind).build()) for kind in ("coarse", "fine"))
+    assert (coarse.layers, coarse.top, coarse.total) == (COARSE, TOP, COARSE + TOP)
+    assert (fine.layers, fine.top, fine.total) == (FINE, TOP, FINE + TOP)
+
+
+def test_rivals_agree_with_counts_by_hand_glimpse_by_glimpse():
+    ram, draw = (count_multiplications(ModelSpec(kind, glimpses=3).build()) for kind in ("ram", "draw"))
+    what, where, core = 4 * 12 * 12 * 128 + 128 * 256, 2 * 128 + 128 * 256, 2 * 256 * 256
+    choice = 256 * 128 + 128 * 2
+    look = what + where + core
+    assert ram.glimpses == (look, choice + look, choice + look)
+    reading, encoder = 12 * 100 * 100 + 12 * 100 * 12, 4 * 256 * (144 + 256)
+    assert draw.glimpses == (256 * 5 + reading + encoder,) * 3
+    for cost in (ram, draw):
+        assert (cost.layers, cost.top) == (0, 256 * 10)
+        assert cost.total == 256 * 10 + sum(cost.glimpses)
+
+
+def test_without_patches_a_dcn_costs_what_the_coarse_model_costs():
+    model = ModelSpec("dcn").build()
+    assert count_multiplications(model, k=0) == count_multiplications(ModelSpec("coarse").build())
+
+
+@pytest.mark.parametrize("policy", ["random", "center", "coarse-norm"])
+def test_policies_that_ask_no_gradient_pay_for_none(policy):
+    model = DynamicCapacityNetwork(
+        coarse=CoarseLayers(), fine=FineLayers(), top=TopLayers(), image_shape=(1, 100, 100), policy=policy
+    )
+    cost = count_multiplications(model)
+    # The convolution on the coarse map is what the second pass starts from.
+    assert (cost.top, cost.saliency, cost.second_pass) == (TOP - 960, 0, 8 * 4 * 24 * 96 + 960)
+
+
+def test_learned_scores_cost_their_layers_and_soft_attention_pays_for_everything():
+    scorer = 23 * 23 * 9 * (24 * 24 + 24)
+    coarse, fine = (count_multiplications(ModelSpec(kind).build()) for kind in ("coarse", "fine"))
+    perturbed = count_multiplications(ModelSpec("perturbed-topk").build())
+    plain = count_multiplications(ModelSpec("dcn", policy="coarse-norm").build())
+    assert perturbed.saliency == scorer
+    assert perturbed.total == plain.total + scorer
+    soft = count_multiplications(ModelSpec("soft-attention").build())
+    assert soft.saliency == scorer
+    assert soft.total == coarse.layers + fine.total + scorer
+
+
+def test_counting_leaves_modes_and_statistics_alone():
+    model = ModelSpec("dcn").build().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    count_multiplications(model)
+    assert all(part.training for part in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_an_unknown_model_or_image_shape_is_refused():
+    with pytest.raises(TypeError, match="Linear"):
+        count_multiplications(nn.Linear(2, 2), (1, 4, 2))
+    model = DynamicCapacityNetwork(coarse=CoarseLayers(), fine=FineLayers(), top=TopLayers())
+    with pytest.raises(ValueError, match="image_shape"):
+        count_multiplications(model)
+    with pytest.raises(ValueError, match=r"0\.\.529"):
+        count_multiplications(model, (1, 100, 100), k=530)

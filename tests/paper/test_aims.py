@@ -1,0 +1,170 @@
+"""The results of house numbers, from made-up records: the table says what they say, and so do answers to the aims."""
+
+import pytest
+
+from dcnlib import count_multiplications
+from dcnlib.paper.aims import NumberTargets, number_runs, number_targets
+from dcnlib.paper.experiments import EXPERIMENTS
+from dcnlib.paper.reported import REPORTED_NUMBERS
+from dcnlib.paper.tables import house_numbers_table, number_targets_table
+from dcnlib.utils.statistics import ErrorRate, mcnemar_p_value
+
+NAMES = [name for name, experiment in EXPERIMENTS.items() if experiment.spec.data == "house-numbers"]
+# Which of 200 test images each kind of model gets wrong.
+WRONG = {"coarse": range(80), "fine": range(30), "dcn": range(10, 42)}
+
+
+def record_of(name):
+    """As a run leaves it, with one error more for each seed."""
+    experiment = EXPERIMENTS[name]
+    seed = experiment.settings.get("seed", 0)
+    wrong = [*WRONG[experiment.spec.kind], *range(199, 199 - seed, -1)]
+    return {
+        "name": name,
+        "settings": {"seed": seed, "epochs": 7},
+        "data": {
+            "train": {"count": 1400, "photographs": 700},
+            "validation": {"count": 80},
+            "test": {"count": 200, "photographs": 200, "split": "test", "source": "svhn"},
+        },
+        "parameters": 12345,
+        "wall_seconds": 600,
+        "test": {**ErrorRate(len(wrong), 200).as_record(), "wrong": wrong},
+    }
+
+
+def clock():
+    rows = [
+        {"kind": kind, "scales": scales, "milliseconds": {"eager": 9, "compiled": value + scales / 10}}
+        for kind, value in {"coarse": 1, "fine": 5, "dcn": 2}.items()
+        for scales in (1, 2, 3)
+    ]
+    return {"name": "house-numbers-benchmark", "models": rows}
+
+
+def loader(names=NAMES, **others):
+    """What gives these records, as `load_record` does those of the project."""
+
+    def load(name):
+        if name in others:
+            return others[name]
+        if name not in names:
+            raise FileNotFoundError(name)
+        return record_of(name)
+
+    return load
+
+
+def rows_of(table):
+    head, _, *rows = [
+        [cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines() if line[:1] == "|"
+    ]
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def test_the_table_says_what_the_records_say():
+    table = house_numbers_table(loader(**{"house-numbers-benchmark": clock()}))
+    rows = {(row["model"], row["scales"]): row for row in rows_of(table)}
+    assert list(rows) == [
+        (model, scales) for model in ("coarse model", "fine model", "DCN, k = 8") for scales in ("1", "2", "3")
+    ]
+    row = rows["DCN, k = 8", "1"]
+    low, high = ErrorRate(32, 200).interval
+    assert row["error of whole numbers, % (95 % interval)"] == f"16.0 ({100 * low:.1f}..{100 * high:.1f})"
+    assert row["every seed"] == "seeds 0, 1, 2: 16.0, 16.5, 17.0; mean 16.5"
+    assert (row["epochs"], row["training, min"], row["parameters"]) == ("7", "10", "12,345")
+    assert row["ms an image"] == "2.10"
+    dcn, fine = (
+        count_multiplications(EXPERIMENTS[f"house-numbers-{name}"].spec.build()).total for name in ("dcn-k8", "fine")
+    )
+    assert (row["multiplications, M"], row["of the fine model's"]) == (f"{dcn / 1e6:.1f}", f"{100 * dcn / fine:.0f} %")
+    assert rows["fine model", "3"]["every seed"] == "seed 0"
+    assert {row["of the fine model's"] for (model, _), row in rows.items() if model == "fine model"} == {"100 %"}
+    reported = {"coarse": "coarse model", "fine": "fine model", "dcn": "DCN, k = 8"}
+    for (kind, scales), error in REPORTED_NUMBERS.items():
+        assert rows[reported[kind], str(scales)]["error, reported"] == f"{error:.1f}"
+    assert rows["coarse model", "3"]["error, reported"] == ""
+    note = table.splitlines()[-1]
+    for fact in ("200 test images", "80 validation images", "700 other images", "700 numbers composed"):
+        assert fact in note
+
+
+@pytest.mark.parametrize(
+    ("changed", "told", "comparable"),
+    [
+        ({"photographs": 1000}, "not the original photographs: what lies around the digits is filled in", False),
+        ({"photographs": 13068}, "The images are photographs of house numbers", True),
+        ({"source": "rendered"}, "numbers that the library rendered itself", False),
+    ],
+)
+def test_the_table_says_what_the_images_are(changed, told, comparable):
+    name = "house-numbers-coarse"
+    record = record_of(name)
+    record["data"]["test"] |= changed
+    note = house_numbers_table(loader(names=[], **{name: record})).splitlines()[-1]
+    assert told in note
+    assert ("can't be compared" in note) is not comparable
+
+
+def test_the_table_has_rows_of_the_runs_that_have_records():
+    some = loader(names=["house-numbers-coarse", "house-numbers-coarse-seed2", "house-numbers-fine-scales3"])
+    rows = rows_of(house_numbers_table(some))
+    assert [(row["model"], row["scales"], row["ms an image"]) for row in rows] == [
+        ("coarse model", "1", ""),
+        ("fine model", "3", ""),
+    ]
+    assert rows[0]["every seed"] == "seeds 0, 2: 40.0, 41.0; mean 40.5"
+    with pytest.raises(FileNotFoundError, match="no run of house numbers"):
+        house_numbers_table(loader(names=[]))
+
+
+def test_all_runs_of_a_model_stand_together_the_first_seed_first():
+    runs = number_runs(loader())
+    assert [len(records) for records in runs.values()] == [3, 1, 1, 1, 1, 1, 3, 1, 1]
+    for spec, records in runs.items():
+        assert [record["settings"]["seed"] for record in records] == list(range(len(records)))
+        assert all(EXPERIMENTS[record["name"]].spec == spec for record in records)
+
+
+def test_the_aims_are_answered_image_by_image():
+    one, two, three = number_targets(loader())
+    assert [answer.scales for answer in (one, two, three)] == [1, 2, 3]
+    # The DCN errs on 10..41, the fine model on 0..29; each further seed has one error of its own more.
+    assert one.against_fine == ((12, 10), (13, 10), (14, 10))
+    assert one.p_values == [mcnemar_p_value(*pair) for pair in one.against_fine]
+    assert one.errors == pytest.approx((32 + 33 + 34) / (80 + 81 + 82))
+    assert two.errors == pytest.approx(32 / 80)
+    costs = [
+        count_multiplications(EXPERIMENTS[f"house-numbers-{name}-scales3"].spec.build()).total
+        for name in ("dcn-k8", "fine")
+    ]
+    assert three.multiplications == costs[0] / costs[1]
+    assert one.met
+    rows = rows_of(number_targets_table(loader()))
+    assert [row["aims reached"] for row in rows] == ["yes"] * 3
+    assert rows[1]["wrong alone: DCN, fine (p)"] == f"12, 10 ({mcnemar_p_value(12, 10):.3f})"
+    assert number_targets(loader(names=[name for name in NAMES if "fine" not in name])) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "met"),
+    [
+        ({}, True),
+        ({"errors": 0.71}, False),
+        ({"multiplications": 0.34}, False),
+        ({"against_fine": ((20, 20), (40, 10))}, False),  # one seed is significantly worse
+        ({"against_fine": ((10, 40),)}, True),  # significantly better
+        ({"against_fine": ((15, 10),)}, True),  # worse, but by chance
+    ],
+)
+def test_all_aims_must_be_reached(changed, met):
+    answer = {"scales": 1, "errors": 0.7, "multiplications": 1 / 3, "against_fine": ((0, 0),), **changed}
+    assert NumberTargets(**answer).met is met
+
+
+def test_runs_tested_on_other_images_are_not_compared():
+    name = "house-numbers-dcn-k8-seed1"
+    other = record_of(name)
+    other["data"]["test"]["split"] = "validation"
+    with pytest.raises(ValueError, match=f"{name} and house-numbers-fine were tested on other images"):
+        number_targets(loader(**{name: other}))

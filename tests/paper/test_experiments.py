@@ -1,0 +1,256 @@
+"""The recorded runs by name: what each scale gives, and how a finished run becomes the project's record."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from svhn_files import sample_entries, write_folder
+
+from dcnlib import ClutteredMNIST, TrainingSettings, evaluate, fit, load_cluttered, load_record
+from dcnlib.data.cluttered_mnist import SEEDS
+from dcnlib.data.house_numbers import svhn
+from dcnlib.data.house_numbers.images import TRAINING_DISTURBANCE, HouseNumberImages, project_images
+from dcnlib.data.house_numbers.rendered import render_numbers
+from dcnlib.models.pretrained import load_run
+from dcnlib.models.specs import ModelSpec
+from dcnlib.paper import experiments
+from dcnlib.paper.experiments import EXPERIMENTS, run_experiment
+from dcnlib.paper.profiles import number_validation_set, validation_set
+from dcnlib.paper.promote import promote
+from dcnlib.paper.reported import REPORTED, TITLES
+from dcnlib.paper.tables import results_table
+from dcnlib.training.run import test_once
+from dcnlib.utils.records import save_record
+from dcnlib.utils.statistics import ErrorRate
+
+test_once.__test__ = False  # it evaluates on the test set; it is no test
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project around the working folder."""
+    for folder in ("dcnlib", "notebooks"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def finished_run(tmp_path, digits):
+    data = ClutteredMNIST(digits, seed=1)
+    run_dir = tmp_path / "run"
+    settings = TrainingSettings(epochs=1, batch_size=32, device="cpu")
+    model = ModelSpec("coarse").build()
+    fit(model, data, data, settings, name="coarse", description={"kind": "coarse"}, run_dir=run_dir)
+    return run_dir, model, data
+
+
+def test_smoke_scale_trains_and_writes_nothing(project):
+    before = sorted(project.rglob("*"))
+    model, record = run_experiment("coarse", scale="smoke", device="cpu")
+    assert record["settings"]["epochs"] == len(record["curves"]["train_loss"]) == 1
+    assert record["data"]["train"]["source"] == "embedded"
+    assert model(torch.zeros(1, 1, 100, 100)).shape == (1, 10)
+    assert sorted(project.rglob("*")) == before
+
+
+def test_paper_scale_trains_in_runs_tests_once_and_is_loaded_afterwards(project, digits, monkeypatch):
+    seen = []
+
+    def small(split, **options):
+        seen.append((split, options["source"]))
+        return ClutteredMNIST(digits, seed=SEEDS[split], fresh=split == "train")
+
+    monkeypatch.setattr(experiments, "load_cluttered", small)
+    monkeypatch.setattr(experiments, "can_compile", lambda: False)
+    model, record = run_experiment("coarse", scale="paper", device="cpu")
+    assert seen == [("train", "mnist"), ("validation", "mnist"), ("test", "mnist")]
+    assert len(record["curves"]["train_loss"]) == EXPERIMENTS["coarse"].epochs
+    assert record["test"]["count"] == len(digits)
+    assert json.loads((project / "runs" / "coarse" / "record.json").read_text()) == record
+
+    again, same = run_experiment("coarse", scale="paper", device="cpu")
+    assert len(seen) == 3  # neither trained nor tested anew
+    assert same == record
+    pairs = zip(model.state_dict().values(), again.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_smoke_scale_trains_models_of_house_numbers_on_rendered_ones(project):
+    before = sorted(project.rglob("*"))
+    model, record = run_experiment("house-numbers-dcn-k8-scales2", scale="smoke", device="cpu")
+    assert record["settings"]["epochs"] == len(record["curves"]["train_loss"]) == 1
+    train, validation = (record["data"][split] for split in ("train", "validation"))
+    assert (train["source"], train["photographs"], train["count"], train["fresh"]) == ("rendered", 64, 128, True)
+    assert train.items() >= asdict(TRAINING_DISTURBANCE).items()
+    assert validation == number_validation_set("smoke").describe()
+    assert model(torch.zeros(1, 1, 64, 128)).shape == (1, 5, 11)
+    assert sorted(project.rglob("*")) == before
+
+
+def test_paper_scale_trains_each_seed_on_its_own_disturbances_of_svhn(project, monkeypatch):
+    seen = []
+
+    def few(split, *, source, root, **options):
+        seen.append((split, source))
+        return project_images(render_numbers(split, 16), **options)
+
+    monkeypatch.setattr(experiments, "load_house_number_images", few)
+    monkeypatch.setattr(experiments, "can_compile", lambda: False)
+    name = "house-numbers-coarse-seed2"
+    settings = {**EXPERIMENTS[name].settings, "batch_size": 16}
+    monkeypatch.setitem(EXPERIMENTS, name, replace(EXPERIMENTS[name], epochs=1, settings=settings))
+    model, record = run_experiment(name, scale="paper", device="cpu")
+    assert seen == [("train", "svhn"), ("validation", "svhn"), ("test", "svhn")]
+    assert record["settings"]["seed"] == record["data"]["train"]["seed"] == 2
+    assert record["data"]["test"]["seed"] == 0
+    test = few("test", source="svhn", root=None)
+    wrong = (model(test[range(16)][0]).argmax(2) != test.labels).any(1)
+    assert record["test"]["wrong"] == wrong.nonzero().flatten().tolist()
+    assert record["test"]["errors"] == wrong.sum()
+
+
+def test_at_fast_scale_a_run_whose_weights_are_not_shipped_has_its_record_alone(monkeypatch):
+    monkeypatch.setattr(experiments, "load_record", lambda name: {"name": name})
+    name = "house-numbers-coarse-seed1"
+    assert run_experiment(name, scale="fast") == (None, {"name": name})
+
+
+def test_runs_of_house_numbers_cover_all_models_at_all_scales_and_several_seeds():
+    runs = [experiment for experiment in EXPERIMENTS.values() if experiment.spec.data == "house-numbers"]
+    told = sorted((run.spec.kind, run.spec.scales, run.settings.get("seed", 0)) for run in runs)
+    seeds = [(kind, 1, seed) for kind in ("coarse", "dcn") for seed in (1, 2)]
+    assert told == sorted([(kind, scales, 0) for kind in ("coarse", "dcn", "fine") for scales in (1, 2, 3)] + seeds)
+
+
+def test_notebooks_evaluate_on_photographs_or_on_rendered_numbers_where_there_are_none(monkeypatch, tmp_path):
+    assert number_validation_set("smoke").numbers.source == "rendered"
+    monkeypatch.setenv("DCNLIB_DATA", str(tmp_path))
+    monkeypatch.setattr(svhn, "cache_folder", lambda: tmp_path / "cache")
+    data = number_validation_set("fast")
+    assert (data.numbers.source, len(data)) == ("rendered", 400)
+    folder = write_folder(tmp_path / "SVHN" / "train", sample_entries(40))
+    data = number_validation_set("fast")
+    assert isinstance(data, HouseNumberImages)
+    assert (data.numbers.source, data.numbers.split) == ("svhn", "validation")
+    assert 0 < len(data) < 40
+    assert all((folder / name).is_file() for name in data.numbers.names)
+    with pytest.raises(ValueError, match="scale must be one of"):
+        number_validation_set("huge")
+
+
+@pytest.mark.parametrize("arguments", [{"name": "dcn-k9", "scale": "fast"}, {"name": "coarse", "scale": "huge"}])
+def test_unknown_names_are_refused_with_those_that_exist(arguments):
+    with pytest.raises(ValueError, match=r"must be one of .*(coarse|fast).*, got '(dcn-k9|huge)'"):
+        run_experiment(**arguments)
+
+
+def test_notebooks_evaluate_on_the_validation_set_of_the_shipped_models():
+    ours, theirs = validation_set("fast"), load_cluttered("validation", source="mnist")
+    assert len(ours) == len(theirs) == 5000
+    assert (ours.render(range(20)) == theirs.render(range(20))).all()
+
+
+def test_a_run_is_promoted_only_after_the_test_set_was_looked_at(project, finished_run):
+    run_dir, model, data = finished_run
+    with pytest.raises(ValueError, match="test set"):
+        promote(run_dir)
+    record = test_once(model, run_dir, data)
+    assert record["test"]["count"] == record["data"]["test"]["count"] == len(data)
+    written = promote(run_dir)
+    assert [path.relative_to(project).as_posix() for path in written] == [
+        "results/coarse.json",
+        "dcnlib/weights/coarse.safetensors",
+    ]
+    assert json.loads(written[0].read_text()) == record
+    assert written[1].read_bytes() == (run_dir / "weights.safetensors").read_bytes()
+
+
+def test_ram_is_tested_in_all_its_ways_and_loaded_from_its_run(tmp_path, digits):
+    data, run_dir = ClutteredMNIST(digits, seed=1), tmp_path / "ram"
+    spec = ModelSpec("ram", glimpses=2, hidden=16)
+    settings = TrainingSettings(epochs=1, batch_size=32, device="cpu")
+    fit(spec.build(), data, data, settings, name="ram", description=spec.describe(), run_dir=run_dir)
+    name, model = load_run(run_dir)
+    assert (name, model.training) == ("ram", False)
+    record = test_once(model, run_dir, data)
+    assert record["test"].items() >= evaluate(model, data).as_record().items()
+    assert set(record["test_ways"]) == {"sampled", "averaged", "random"}
+    torch.manual_seed(settings.seed)
+    assert record["test_ways"]["random"] == evaluate(model, data, policy="random").as_record()
+    assert test_once(model, run_dir, data) == record
+
+
+def test_a_run_is_loaded_only_when_it_is_finished(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no finished run"):
+        load_run(tmp_path)
+    for record in ({"name": "controls", "models": {}}, {"name": "mine", "model": {"class": "MyNetwork"}}):
+        save_record(tmp_path / "record.json", record)
+        with pytest.raises(ValueError, match=r"no run of a model that a ModelSpec names \(coarse, fine, dcn, "):
+            load_run(tmp_path)
+
+
+def test_a_model_that_chooses_at_random_is_tested_alike_whenever(tmp_path, digits):
+    data, spec = ClutteredMNIST(digits, seed=1), ModelSpec("dcn", policy="random")
+    settings = TrainingSettings(epochs=1, batch_size=32, device="cpu")
+    fit(spec.build(), data, data, settings, description=spec.describe(), run_dir=tmp_path)
+    seen = []
+
+    def spied(model, *given, **options):
+        seen.append(torch.random.get_rng_state())
+        return evaluate(model, *given, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dcnlib.training.run.evaluate", spied)
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            test_once(load_run(tmp_path)[1], tmp_path, data)
+    assert torch.equal(*seen)
+
+
+def test_weights_of_another_model_are_not_promoted(project, finished_run):
+    run_dir, model, data = finished_run
+    record = test_once(model, run_dir, data)
+    save_record(run_dir / "record.json", record | {"name": "fine"})
+    with pytest.raises(ValueError, match="another model"):
+        promote(run_dir)
+
+
+def test_the_table_says_what_the_records_say():
+    rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in results_table().splitlines() if "|" in line]
+    head, _, *rows = rows
+    assert [row[0] for row in rows] == list(TITLES.values())
+    assert REPORTED.keys() <= TITLES.keys()
+    for name, row in zip(TITLES, rows, strict=True):
+        record, told = load_record(name), dict(zip(head, row, strict=True))
+        rate = ErrorRate.from_record(record["test"])
+        assert told["test error, % (95 % interval)"].startswith(f"{100 * rate.fraction:.2f} (")
+        assert told["epochs"] == str(record["settings"]["epochs"])
+        assert told["parameters"] == f"{record['parameters']:,}"
+        reported = f"{REPORTED[name][0]:.2f}" if name in REPORTED else ""
+        assert told["error, as reported, not re-checked"] == reported
+
+
+def test_the_table_leaves_out_what_has_no_record():
+    def load(name):
+        if name == "draw":
+            raise FileNotFoundError(name)
+        return load_record("dcn-k8-hints")
+
+    titles = [line[2:].split(" |")[0] for line in results_table(load).splitlines() if line.startswith("| ")]
+    assert titles == ["model", *(title for name, title in TITLES.items() if name != "draw")]
+    with pytest.raises(FileNotFoundError, match="no run of Table 1"):
+        results_table(lambda name: load("draw"))
+
+
+def test_the_table_of_runs_that_never_saw_the_test_set_says_so():
+    def load(name):
+        return {part: value for part, value in load_record(name).items() if part != "test"}
+
+    told = results_table(load)
+    assert "| model | validation error, %" in told
+    assert "5,000 validation images of 100x100" in told
+    assert "test" not in told
+    rate = ErrorRate.from_record(load_record("coarse")["validation"])
+    assert f"| coarse model | {100 * rate.fraction:.2f} (" in told
