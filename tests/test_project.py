@@ -22,8 +22,9 @@ from dcnlib.data.house_numbers.images import COMPOSED, TRAINING_DISTURBANCE
 from dcnlib.models.pretrained import PRETRAINED
 from dcnlib.models.specs import ModelSpec
 from dcnlib.paper.benchmark_tables import inference_table
-from dcnlib.paper.experiments import EXPERIMENTS, MEASUREMENTS
+from dcnlib.paper.experiments import EXPERIMENTS
 from dcnlib.paper.reported import TITLES
+from dcnlib.paper.runs import MEASUREMENTS
 from dcnlib.paper.tables import controls_table, house_numbers_table, number_targets_table, results_table
 from dcnlib.utils.files import project_root
 

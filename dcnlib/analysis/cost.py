@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.multiscale import MultiScaleNetwork
@@ -118,6 +117,8 @@ def _count_dcn(model: DynamicCapacityNetwork, image: torch.Tensor, k: int) -> Mu
 
 
 def _count(function: Callable[..., object], *arguments: object, **options: object) -> int:
+    from torch.utils.flop_counter import FlopCounterMode  # brings triton along
+
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten._embedding_bag_forward_only: _bag_flops})
     with counter:
         # Per-module counts aren't needed, and the hooks that keep them reject the saliency's autograd.grad.

@@ -26,7 +26,7 @@ from dcnlib.data.house_numbers.numbers import NO_DIGIT, NUMBER_SPLITS, in_frame,
 from dcnlib.models.pretrained import PRETRAINED, load_pretrained, load_run
 from dcnlib.models.specs import IMAGE_SHAPE, MOST_SCALES, OPTIONS, DataName, Kind, ModelSpec, seeded_model
 from dcnlib.paper.benchmark_tables import benchmark_tables, number_benchmark_table, rivals_benchmark_table
-from dcnlib.paper.benchmarks import run_number_benchmark, run_rivals_benchmark
+from dcnlib.paper.benchmarks import count_experiments, run_number_benchmark, run_rivals_benchmark
 from dcnlib.paper.experiments import EXPERIMENTS, load_data, run_experiment
 from dcnlib.paper.promote import promote
 from dcnlib.paper.records import load_record
@@ -143,6 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     count = command("count", _count, "Count a model's multiplications part by part.")
     _add_model(count)
+    count.add_argument("--all", action="store_true", help="the total of every experiment, kept in runs/multiplications")
 
     experiment = command("experiment", _experiment, "Run experiments of the project in full, resumed if need be.")
     experiment.add_argument(
@@ -371,6 +372,16 @@ def read_image(path: Path, data: DataName) -> tuple[Tensor, tuple[int, int]]:
 
 
 def _count(args: argparse.Namespace) -> None:
+    if args.all:
+        if given := _given(args):
+            raise ValueError(f"--all counts every experiment; leave out {', '.join(map(_flag, given))}")
+        record = count_experiments()
+        for name, total in record["models"].items():
+            print(f"{name:<35}{total:>12,}")
+        run_dir = Path("runs") / record["name"]
+        save_record(run_dir / "record.json", record)
+        print(f"kept in {run_dir}")
+        return
     cost = count_multiplications(_spec(args).build())
     for part in ("layers", "top", "saliency", "fine_per_patch", "fine", "second_pass", "total", "discarded"):
         print(f"{part:<15}{getattr(cost, part):>12,}")

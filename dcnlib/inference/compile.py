@@ -6,7 +6,6 @@ from typing import Any, Self, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch._inductor import config as inductor
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._pytree import tree_map
@@ -42,6 +41,8 @@ def prepare_for_inference(model: nn.Module, images: Tensor) -> nn.Module:
 def compile_frozen(function: Callable[[Tensor], Any], images: Tensor) -> Callable[[Tensor], Any]:
     """The `forward` of a model in eval mode, or another function of one tensor, under torch.compile with the weights
     frozen into the code. On CUDA it runs in bfloat16 autocast, and is replayed as one CUDA graph."""
+    from torch._inductor import config as inductor  # takes as long to import as half of torch
+
     mode = "reduce-overhead" if images.device.type == "cuda" else None
     compiled = torch.compile(function, dynamic=False, mode=mode)
 

@@ -1,4 +1,7 @@
-"""The clocks of this project: the models of house numbers, and the models of Table 1 with their rivals."""
+"""The clocks of this project: the models of house numbers, and the models of Table 1 with their rivals.
+
+And what the models of all experiments cost without a clock.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -88,4 +91,18 @@ def run_rivals_benchmark(settings: BenchmarkSettings, *, report: Callable[[str],
             for name, model in models.items()
         },
         **environment(device.type),
+    }
+
+
+def count_experiments() -> Record:
+    """Count the multiplications for one image of the model of every experiment.
+
+    The tables read them from this record, so that they need no network, nor torch.
+    """
+    return {
+        "name": "multiplications",
+        "models": {
+            name: count_multiplications(experiment.spec.build()).total for name, experiment in EXPERIMENTS.items()
+        },
+        **environment("cpu"),
     }

@@ -11,9 +11,10 @@ from torch import nn
 from dcnlib.data.cluttered_mnist import ClutteredMNIST, load_cluttered
 from dcnlib.data.house_numbers.images import HouseNumberImages, load_house_number_images
 from dcnlib.models.pretrained import PRETRAINED, load_pretrained
-from dcnlib.models.specs import MOST_SCALES, NUMBER_MODELS, DataName, ModelSpec, seeded_model
+from dcnlib.models.specs import NUMBER_MODELS, DataName, ModelSpec, seeded_model
 from dcnlib.paper.profiles import Scale, check_scale, smoke_digits, smoke_numbers
 from dcnlib.paper.records import load_record
+from dcnlib.paper.runs import NUMBER_RUNS
 from dcnlib.training.loop import fit
 from dcnlib.training.run import test_once
 from dcnlib.training.settings import TrainingSettings
@@ -34,23 +35,7 @@ class Experiment:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def _number_experiments() -> dict[str, Experiment]:
-    """The runs of house numbers: each model at each number of scales and, at one scale, with so many seeds."""
-    runs = {}
-    for name, seeds, epochs, precision in (
-        ("coarse", 3, 100, "bfloat16"),
-        ("fine", 1, 30, "bfloat16"),
-        ("dcn-k8", 3, 100, "bfloat16"),
-    ):
-        for scales in range(1, MOST_SCALES + 1):
-            for seed in range(seeds if scales == 1 else 1):
-                spec = replace(NUMBER_MODELS[name], scales=scales)
-                suffix = (f"-scales{scales}" if scales > 1 else "") + (f"-seed{seed}" if seed else "")
-                settings = {"precision": precision, "seed": seed}
-                runs[f"house-numbers-{name}{suffix}"] = Experiment(spec, epochs, settings)
-    return runs
-
-
+NUMBER_EPOCHS = {"coarse": 100, "fine": 30, "dcn-k8": 100}
 EXPERIMENTS: dict[str, Experiment] = {
     "coarse": Experiment(PRETRAINED["coarse"], epochs=10),
     "fine": Experiment(PRETRAINED["fine"], epochs=3),
@@ -82,10 +67,15 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "perturbed-topk": Experiment(PRETRAINED["perturbed-topk"], epochs=10, settings={"compile": False}),
     "soft-attention": Experiment(PRETRAINED["soft-attention"], epochs=3),
-    **_number_experiments(),
+    **{
+        run.name: Experiment(
+            replace(NUMBER_MODELS[run.model], scales=run.scales),
+            epochs=NUMBER_EPOCHS[run.model],
+            settings={"precision": "bfloat16", "seed": run.seed},
+        )
+        for run in NUMBER_RUNS
+    },
 }
-# Records of measurements on trained models.
-MEASUREMENTS = ("benchmark", "controls", "house-numbers-benchmark", "rivals-benchmark")
 
 
 def run_experiment(

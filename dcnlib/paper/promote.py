@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dcnlib.models.pretrained import PRETRAINED
-from dcnlib.paper.experiments import MEASUREMENTS
+from dcnlib.paper.runs import MEASUREMENTS
 from dcnlib.training.run import finished_record
 from dcnlib.utils.files import project_root
 from dcnlib.utils.records import save_record

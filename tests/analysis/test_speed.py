@@ -14,8 +14,9 @@ from dcnlib.cli.main import main
 from dcnlib.paper import benchmarks as number_benchmark
 from dcnlib.paper.benchmark_tables import benchmark_tables, milliseconds, number_benchmark_table, rivals_benchmark_table
 from dcnlib.paper.benchmarks import BATCH, run_number_benchmark
-from dcnlib.paper.experiments import EXPERIMENTS, MEASUREMENTS
+from dcnlib.paper.experiments import EXPERIMENTS
 from dcnlib.paper.reported import TITLES
+from dcnlib.paper.runs import MEASUREMENTS
 from dcnlib.utils.timing import interleaved
 
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from svhn_files import Entry, write_folder
 
-from dcnlib import ClutteredMNIST, evaluate, load_cluttered
+from dcnlib import ClutteredMNIST, count_multiplications, evaluate, load_cluttered
 from dcnlib.cli.main import main
 from dcnlib.data.house_numbers import images as number_images
 from dcnlib.data.house_numbers import svhn
@@ -23,6 +23,8 @@ from dcnlib.data.house_numbers.rendered import render_numbers
 from dcnlib.data.house_numbers.svhn import decode_svhn
 from dcnlib.models.pretrained import PRETRAINED, load_run
 from dcnlib.models.specs import ModelSpec
+from dcnlib.paper import benchmarks
+from dcnlib.paper.experiments import EXPERIMENTS
 from dcnlib.paper.tables import controls_table
 from dcnlib.utils.statistics import ErrorRate
 from dcnlib.utils.weights import load_weights
@@ -84,6 +86,7 @@ def test_mistyped_options_fail(arguments, capsys):
         (["train", "--data", "house-numbers", "--root", "/nowhere"], "no SVHN/train"),
         (["train", "--data", "house-numbers", "--model", "ram"], "models of house numbers are"),
         (["count", "--data", "house-numbers", "--scales", "4"], "scales must be 1..3"),
+        (["count", "--all", "--model", "draw"], "--all counts every experiment; leave out --model"),
         (["count", "--scales", "2"], "scales must be 1..1 for cluttered-mnist"),
         (["evaluate", "--pretrained", "coarse", "--split", "extra"], "'extra'"),
         (["evaluate", "--weights", "/nowhere.safetensors"], "no weights"),
@@ -407,6 +410,17 @@ def test_count_prints_all_parts(capsys):
     assert main(["count", "--model", "dcn", "--k", "4"]) == 0
     lines = dict(line.split() for line in capsys.readouterr().out.splitlines())
     assert int(lines["fine"].replace(",", "")) == 4 * int(lines["fine_per_patch"].replace(",", ""))
+
+
+def test_count_all_counts_every_experiment_into_one_record(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    models = {"coarse": EXPERIMENTS["coarse"], "house-numbers-fine": EXPERIMENTS["house-numbers-fine"]}
+    monkeypatch.setattr(benchmarks, "EXPERIMENTS", models)
+    assert main(["count", "--all"]) == 0
+    record = json.loads((tmp_path / "runs" / "multiplications" / "record.json").read_text())
+    assert record["models"] == {name: count_multiplications(one.spec.build()).total for name, one in models.items()}
+    assert f"{record['models']['coarse']:,}" in capsys.readouterr().out
+    assert {"git_revision", "git_dirty", "versions", "machine", "created"} <= record.keys()
 
 
 def test_count_prints_a_rivals_glimpses(capsys):

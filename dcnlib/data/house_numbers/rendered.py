@@ -8,7 +8,6 @@ FreeType, so grey values may differ a little between versions of it.
 from functools import cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
@@ -97,4 +96,6 @@ def _texture(random: np.random.RandomState) -> np.ndarray:
 
 @cache
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    import matplotlib  # slow to import, and needed for its fonts alone
+
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf", size)

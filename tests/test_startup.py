@@ -1,0 +1,28 @@
+"""What an import brings along: nothing that is only needed later, and no torch where none is needed."""
+
+import subprocess
+import sys
+
+import pytest
+
+# Each takes from a tenth of a second to one second to import, and belongs to the first use of what needs it.
+LATER = ("torchvision", "torch._inductor", "torch._dynamo", "sympy", "scipy", "matplotlib", "mlxtend", "h5py", "pandas")
+MAIN_NAMES = "from dcnlib import DynamicCapacityNetwork, load_pretrained, load_cluttered, fit, evaluate"
+
+
+def imported_by(code: str) -> set[str]:
+    """The modules that a fresh process has imported after running `code`."""
+    code = f"{code}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_package_alone_imports_nothing_heavy():
+    assert imported_by("import dcnlib").isdisjoint({"torch", "numpy", "PIL", "safetensors", *LATER})
+
+
+@pytest.mark.parametrize("code", [MAIN_NAMES, "import dcnlib\nfor name in dcnlib.__all__: getattr(dcnlib, name)"])
+def test_the_names_of_the_library_bring_no_more_than_they_need(code):
+    imported = imported_by(code)
+    assert "torch" in imported
+    assert imported.isdisjoint(LATER)
