@@ -131,6 +131,11 @@ def test_the_record_of_the_benchmark_is_whole():
     assert record["growth"][0]["multiplications"] == counts
 
 
+def test_the_record_of_multiplications_has_the_model_of_every_experiment():
+    counts = load_record("multiplications")["models"]
+    assert counts == {name: count_multiplications(one.spec.build()).total for name, one in EXPERIMENTS.items()}
+
+
 def test_the_record_of_the_house_numbers_benchmark_is_whole():
     record = load_record("house-numbers-benchmark")
     assert record["settings"]["rounds"] == BenchmarkSettings().rounds

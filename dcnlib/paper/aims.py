@@ -6,17 +6,23 @@ fine model, and at most a third of the fine model's multiplications.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from dcnlib.analysis.cost import count_multiplications
-from dcnlib.models.specs import MOST_SCALES, NUMBER_KINDS, ModelSpec
-from dcnlib.paper.experiments import EXPERIMENTS
-from dcnlib.paper.records import load_record
+from dcnlib.paper.records import load_record, multiplications_of
+from dcnlib.paper.runs import NUMBER_RUNS, SCALES
 from dcnlib.utils.records import Record
 from dcnlib.utils.statistics import mcnemar_p_value
 
 MOST_ERRORS = 0.7
 MOST_MULTIPLICATIONS = 1 / 3
 SIGNIFICANCE = 0.05
+
+
+class NumberModel(NamedTuple):
+    """A model of house numbers: its kind, as records call it, and how many scales it sees."""
+
+    kind: str
+    scales: int
 
 
 @dataclass(frozen=True)
@@ -48,18 +54,16 @@ class NumberTargets:
         return self.errors <= MOST_ERRORS and self.multiplications <= MOST_MULTIPLICATIONS and not any(worse)
 
 
-def number_runs(load: Callable[[str], Record] = load_record) -> dict[ModelSpec, list[Record]]:
-    """The records of each model of house numbers, one a seed, in the order of `EXPERIMENTS`; models without any are
+def number_runs(load: Callable[[str], Record] = load_record) -> dict[NumberModel, list[Record]]:
+    """The records of each model of house numbers, one a seed, in the order of `NUMBER_RUNS`; models without any are
     left out."""
-    runs: dict[ModelSpec, list[Record]] = {}
-    for name, experiment in EXPERIMENTS.items():
-        if experiment.spec.data != "house-numbers":
-            continue
+    runs: dict[NumberModel, list[Record]] = {}
+    for run in NUMBER_RUNS:
         try:
-            record = load(name)
+            record = load(run.name)
         except FileNotFoundError:
             continue
-        runs.setdefault(experiment.spec, []).append(record)
+        runs.setdefault(NumberModel(record["model"]["kind"], record["model"]["scales"]), []).append(record)
     return runs
 
 
@@ -68,26 +72,23 @@ def number_targets(load: Callable[[str], Record] = load_record) -> list[NumberTa
 
     Raises ValueError if two of them were tested on other images.
     """
-    runs = {(spec.kind, spec.scales): records for spec, records in number_runs(load).items()}
+    runs = number_runs(load)
     answers = []
-    for scales in range(1, MOST_SCALES + 1):
-        if not all((kind, scales) in runs for kind in NUMBER_KINDS):
+    for scales in SCALES:
+        models = [NumberModel(kind, scales) for kind in ("coarse", "fine", "dcn")]
+        if not all(model in runs for model in models):
             continue
-        coarse, (fine, *_), dcn = (runs[kind, scales] for kind in NUMBER_KINDS)
+        coarse, (fine, *_), dcn = (runs[model] for model in models)
         for record in (*coarse, *dcn):
             if record["data"]["test"] != fine["data"]["test"]:
                 raise ValueError(f"{record['name']} and {fine['name']} were tested on other images")
-        cost = {
-            kind: count_multiplications(ModelSpec(kind, data="house-numbers", scales=scales).build()).total
-            for kind in NUMBER_KINDS
-        }
         fine_wrong = set(fine["test"]["wrong"])
         wrong = [set(record["test"]["wrong"]) for record in dcn]
         answers.append(
             NumberTargets(
                 scales,
                 errors=_mean_error(dcn) / _mean_error(coarse),
-                multiplications=cost["dcn"] / cost["fine"],
+                multiplications=multiplications_of(dcn[0]["name"]) / multiplications_of(fine["name"]),
                 against_fine=tuple((len(mine - fine_wrong), len(fine_wrong - mine)) for mine in wrong),
             )
         )

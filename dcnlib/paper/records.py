@@ -19,6 +19,11 @@ def load_record(name: str) -> Record:
     return json.loads(path.read_text())
 
 
+def multiplications_of(name: str) -> int:
+    """How many multiplications the model of an experiment takes for one image, as `count_experiments` counted them."""
+    return load_record("multiplications")["models"][name]
+
+
 def records_folder() -> Path:
     """`results/` of the checkout; in an installed package, its copy in `dcnlib/records`."""
     shipped = PACKAGE / "records"

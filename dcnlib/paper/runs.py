@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-# Records of measurements on trained models.
-MEASUREMENTS = ("benchmark", "controls", "house-numbers-benchmark", "rivals-benchmark")
+# Records of measurements: of trained models, and of what the models of all runs cost.
+MEASUREMENTS = ("benchmark", "controls", "house-numbers-benchmark", "multiplications", "rivals-benchmark")
 SCALES = (1, 2, 3)
 SEEDS = {"coarse": 3, "fine": 1, "dcn-k8": 3}  # how many runs a model has at one scale; it has one at the others
 

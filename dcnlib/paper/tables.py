@@ -2,17 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
-from dcnlib.analysis.ablation import REFERENCE
-from dcnlib.analysis.cost import count_multiplications
-from dcnlib.models.specs import ModelSpec
-from dcnlib.paper.aims import number_runs, number_targets
+from dcnlib.paper.aims import NumberModel, number_runs, number_targets
 from dcnlib.paper.benchmark_tables import number_times
-from dcnlib.paper.experiments import EXPERIMENTS
 from dcnlib.paper.markdown import markdown_table, p_value_text
-from dcnlib.paper.records import load_record
+from dcnlib.paper.records import load_record, multiplications_of
 from dcnlib.paper.reported import ORIGINS, REPORTED, REPORTED_NUMBERS, TITLES, origin_of
+from dcnlib.paper.runs import NumberRun
 from dcnlib.utils.records import Record
 from dcnlib.utils.statistics import ErrorRate
 
@@ -41,12 +37,11 @@ def results_table(load: Callable[[str], Record] = load_record) -> str:
     for name, record in records.items():
         rate = ErrorRate.from_record(record[split])
         low, high = rate.interval
-        cost = count_multiplications(EXPERIMENTS[name].spec.build()).total
         error, multiplications = REPORTED.get(name, (None, None))
         lines.append(
             f"| {TITLES[name]} | {100 * rate.fraction:.2f} ({100 * low:.2f}..{100 * high:.2f}) "
             f"| {record['settings']['epochs']} | {record['wall_seconds'] / 60:.0f} | {record['parameters']:,} "
-            f"| {cost / 1e6:.1f} | {f'{error:.2f}' if error else ''} | {multiplications or ''} |"
+            f"| {multiplications_of(name) / 1e6:.1f} | {f'{error:.2f}' if error else ''} | {multiplications or ''} |"
         )
     seen = "evaluated once" if split == "test" else "the ones chosen on"
     lines += [
@@ -75,7 +70,7 @@ def house_numbers_table(load: Callable[[str], Record] = load_record) -> str:
             *("parameters", "multiplications, M", "of the fine model's", "ms an image", "error, reported"),
         ]
     ]
-    rows += [_number_row(spec, records, times.get((spec.kind, spec.scales))) for spec, records in runs.items()]
+    rows += [_number_row(model, records, times.get(model)) for model, records in runs.items()]
     first = next(iter(runs.values()))[0]
     train, validation, test = (first["data"][split] for split in ("train", "validation", "test"))
     origin = origin_of(test)
@@ -92,18 +87,18 @@ def house_numbers_table(load: Callable[[str], Record] = load_record) -> str:
     return "\n".join(lines)
 
 
-def _number_row(spec: ModelSpec, records: list[Record], milliseconds: float | None) -> list[str]:
+def _number_row(model: NumberModel, records: list[Record], milliseconds: float | None) -> list[str]:
     first = records[0]
     rate = ErrorRate.from_record(first["test"])
     low, high = rate.interval
     seeds = ", ".join(str(record["settings"]["seed"]) for record in records)
     errors = ", ".join(f"{100 * record['test']['error']:.1f}" for record in records)
     mean = 100 * sum(record["test"]["error"] for record in records) / len(records)
-    cost, whole = (count_multiplications(replace(spec, kind=kind).build()).total for kind in (spec.kind, "fine"))
-    reported = REPORTED_NUMBERS.get((spec.kind, spec.scales))
+    cost, whole = (multiplications_of(name) for name in (first["name"], NumberRun("fine", model.scales).name))
+    reported = REPORTED_NUMBERS.get(model)
     return [
-        f"DCN, k = {spec.k}" if spec.kind == "dcn" else f"{spec.kind} model",
-        str(spec.scales),
+        f"DCN, k = {first['model']['k']}" if model.kind == "dcn" else f"{model.kind} model",
+        str(model.scales),
         f"{100 * rate.fraction:.1f} ({100 * low:.1f}..{100 * high:.1f})",
         f"seeds {seeds}: {errors}; mean {mean:.1f}" if len(records) > 1 else f"seed {seeds}",
         str(first["settings"]["epochs"]),
@@ -143,9 +138,10 @@ def number_targets_table(load: Callable[[str], Record] = load_record) -> str:
 
 def controls_table(record: Record, model: str) -> str:
     """Error in % by control and number of patches k, and, at the model's own k, where the patches lie and which control
-    answers otherwise than the entropy gradient."""
+    answers otherwise than the entropy gradient, which stands first."""
     told = record["models"][model]
-    ks = [row["k"] for row in told["controls"][REFERENCE]]
+    reference = next(iter(told["controls"]))
+    ks = [row["k"] for row in told["controls"][reference]]
     rows = [["patches chosen by", *(f"k = {k}" for k in ks), "touching", "inside", "p"]]
     for control, outcomes in told["controls"].items():
         own = next(row for row in outcomes if row["k"] == told["k"])
@@ -155,7 +151,7 @@ def controls_table(record: Record, model: str) -> str:
                 control,
                 *(f"{100 * row['error']:.2f}" for row in outcomes),
                 *("" if own[share] is None else f"{100 * own[share]:.0f} %" for share in ("touching", "inside")),
-                "" if control == REFERENCE else p_value_text(p),
+                "" if control == reference else p_value_text(p),
             ]
         )
     return markdown_table(rows)

@@ -21,6 +21,7 @@ def record_of(name):
     wrong = [*WRONG[experiment.spec.kind], *range(199, 199 - seed, -1)]
     return {
         "name": name,
+        "model": experiment.spec.describe(),
         "settings": {"seed": seed, "epochs": 7},
         "data": {
             "train": {"count": 1400, "photographs": 700},
@@ -121,9 +122,11 @@ def test_the_table_has_rows_of_the_runs_that_have_records():
 def test_all_runs_of_a_model_stand_together_the_first_seed_first():
     runs = number_runs(loader())
     assert [len(records) for records in runs.values()] == [3, 1, 1, 1, 1, 1, 3, 1, 1]
-    for spec, records in runs.items():
+    for model, records in runs.items():
         assert [record["settings"]["seed"] for record in records] == list(range(len(records)))
-        assert all(EXPERIMENTS[record["name"]].spec == spec for record in records)
+        for record in records:
+            spec = EXPERIMENTS[record["name"]].spec
+            assert (spec.kind, spec.scales) == model
 
 
 def test_the_aims_are_answered_image_by_image():
