@@ -158,7 +158,7 @@ MODULES = {
         "dcnlib.training.settings",
         "dcnlib.utils.device",
     ),
-    "dcnlib.uploads": ("dcnlib.data.pictures",),
+    "dcnlib.uploads": ("dcnlib.data.pictures", "dcnlib.data.preparation"),
     "dcnlib.widgets": ("dcnlib.explorer.widgets",),
 }
 

@@ -16,7 +16,8 @@ from dcnlib.core.network import SingleCapacityNetwork
 from dcnlib.core.policies import POLICIES, Policy, oracle_scores
 from dcnlib.core.saliency import entropy
 from dcnlib.data.cluttered_mnist import ClutteredMNIST
-from dcnlib.data.pictures import read_upload
+from dcnlib.data.pictures import Picture, read_picture
+from dcnlib.data.preparation import fitted, light_on_dark
 
 Source = Literal["validation", "new clutter", "upload"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -25,17 +26,24 @@ POLICY_NAMES = (*POLICIES, "oracle")
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """An image (C, H, W) in [0, 1] to look at; its class and the box (4,) of its digit in pixels, where known."""
+    """An image (C, H, W) in [0, 1] to look at; its class and the box (4,) of its digit in pixels, where known.
+
+    notes: how it was made of a picture.
+    """
 
     title: str
     image: Tensor
     label: int | None = None
     box: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What a user chooses, but for k: all k are looked at together. cells: patches chosen by hand, or None."""
+    """What a user chooses, but for k: all k are looked at together. cells: patches chosen by hand, or None.
+
+    invert: whether an uploaded picture is turned from dark on light to light on dark; None looks at its border.
+    """
 
     model: str
     source: Source = "validation"
@@ -43,6 +51,7 @@ class Choices:
     seed: int = 0
     policy: str = PAPERS_POLICY
     cells: tuple[int, ...] | None = None
+    invert: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -113,18 +122,19 @@ class Explorer:
         self._reference_costs = {
             name: count_multiplications(model, self.image_shape).total for name, model in self.references.items()
         }
-        self._uploaded: Subject | None = None
+        self._uploaded: Picture | None = None
         self._games: dict[tuple[str, str], tuple[int, Hand]] = {}  # by image and model: the true class, and both looks
         # An image stays the same while models, policies and patches are tried on it.
         self._subject = lru_cache(8)(self._find_subject)
+        self._prepared = lru_cache(4)(self._prepare)
         self._looks = lru_cache(16)(self._find_looks)
         self._references = lru_cache(8)(self._ask_references)
         self._multiplications = lru_cache(None)(self._count)
 
     def upload(self, name: str, content: bytes) -> Subject:
         """Make a picture file the image of the source "upload". Raises ValueError if it can't be read."""
-        self._uploaded = Subject(f"your image {name}", read_upload(name, content, self.image_shape))
-        return self._uploaded
+        self._uploaded = read_picture(content, name=name)
+        return self._prepared(self._uploaded, None)
 
     def view(self, choices: Choices) -> View:
         """Everything to show. Patches by hand enter the score. Raises ValueError for what can't be chosen."""
@@ -152,8 +162,8 @@ class Explorer:
         """The image that was chosen. Raises ValueError if there is none such."""
         if choices.source == "upload":
             if self._uploaded is None:
-                raise ValueError("no image was uploaded yet: choose a PNG or JPEG picture")
-            return self._uploaded
+                raise ValueError("no image was uploaded yet: choose a picture file")
+            return self._prepared(self._uploaded, choices.invert)
         return self._subject(choices.source, choices.index, choices.seed)
 
     def forget_games(self) -> None:
@@ -171,6 +181,10 @@ class Explorer:
             title = f"digit {index} in the clutter of seed {seed}"
         image, label = data[index]
         return Subject(title, image, label, data.boxes[index])
+
+    def _prepare(self, picture: Picture, invert: bool | None) -> Subject:
+        prepared = fitted(light_on_dark(picture, invert), self.image_shape)
+        return Subject(f"your image {picture.name}", prepared.image, notes=prepared.notes)
 
     def _find_looks(self, model: str, policy: str, subject: Subject) -> list[Look]:
         dcn = self.dcns[model]

@@ -4,6 +4,7 @@ Screenshots of every stage are kept in build/browser/.
 """
 
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -19,7 +20,6 @@ import torch
 from PIL import Image
 
 from dcnlib import entropy, load_cluttered, load_pretrained
-from dcnlib.data.pictures import read_upload
 from dcnlib.utils.files import project_root
 
 pytest.importorskip("playwright", reason="the browser tests need Playwright for Python")
@@ -278,14 +278,27 @@ def test_twenty_quick_changes_end_in_the_last_one(lab, data, dcn):
 
 
 def test_an_uploaded_image_is_looked_at(lab, data, dcn):
+    """Dark on light it is inverted, which is told; the switch beside it shows it as it is, by keyboard too."""
     explorer = OnPage(lab)
     explorer.begin()
+    switch = explorer.root.get_by_label("Light and dark")
+    expect(switch).to_be_hidden()
     file = BytesIO()
-    Image.fromarray(data.digits.images[3]).save(file, "PNG")
+    Image.fromarray(255 - data.render([3])[0]).save(file, "PNG")
     explorer.root.get_by_label("Upload an image").set_input_files(picture("mine.png", file.getvalue()))
     expect(explorer.root.locator(".dcn-title")).to_have_text("your image mine.png")
-    explorer.check(dcn, read_upload("mine.png", file.getvalue(), (1, 100, 100)), k=8)
+    expect(explorer.root.locator(".dcn-notes")).to_have_text("inverted as it shows dark on light")
+    explorer.check(dcn, data[3][0], k=8)
     explorer.shoot("lab-upload")
+
+    switch.focus()
+    switch.press("ArrowDown")
+    expect(explorer.root.locator(".dcn-notes")).not_to_contain_text("inverted")
+    explorer.check(dcn, 1 - data[3][0], k=8)
+    explorer.shoot("lab-upload-as-it-is")
+    switch.press("ArrowDown")
+    expect(explorer.root.locator(".dcn-notes")).to_have_text("inverted as asked")
+    explorer.check(dcn, data[3][0], k=8)
 
 
 def picture(name: str, content: bytes) -> FilePayload:
@@ -297,7 +310,7 @@ def test_what_cannot_be_done_is_told_until_the_next_choice(lab, data, dcn):
     explorer.begin()
     upload = explorer.root.get_by_label("Upload an image")
     upload.set_input_files(picture("notes.png", b"no picture at all"))
-    expect(explorer.alert).to_have_text("notes.png can't be read: choose a PNG or JPEG picture")
+    expect(explorer.alert).to_have_text(re.compile("notes.png can't be read as a picture: it is none of PNG, JPEG"))
     explorer.shoot("lab-error")
     upload.set_input_files(picture("huge.png", bytes(5_000_001)))
     expect(explorer.alert).to_have_text("huge.png has 5.0 MB, but at most 5 MB can be read")

@@ -26,7 +26,6 @@ from dcnlib import (
 )
 from dcnlib.analysis.looks import MOST_PATCHES, find_changes, look_at_cells, looks, with_policy
 from dcnlib.core.policies import POLICIES, oracle_scores
-from dcnlib.data.pictures import MOST_BYTES, read_upload
 from dcnlib.explorer.plots import show_changes, show_look, show_sweep, show_view
 from dcnlib.explorer.state import POLICY_NAMES, Choices, Explorer
 from dcnlib.explorer.widgets import COLORS, ExplorerWidget, FinderWidget, SweepWidget
@@ -302,63 +301,34 @@ def test_an_upload_is_the_image_of_its_own_source(explorer):
         explorer.view(Choices(MODEL, source="upload", policy="oracle"))
 
 
-def test_a_picture_of_the_right_size_is_taken_pixel_for_pixel(data):
-    pixels = data.render([6])[0]
-    image = read_upload("x.png", encode(Image.fromarray(pixels)), (1, 100, 100))
-    assert torch.equal(image, data[6][0])
+def test_a_picture_of_the_right_size_is_taken_pixel_for_pixel(explorer, data):
+    subject = explorer.upload("x.png", encode(Image.fromarray(data.render([6])[0])))
+    assert torch.equal(subject.image, data[6][0])
+    assert subject.notes == ()
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG"])
-def test_a_large_picture_is_shrunk_to_fit(form):
-    picture = Image.new("L", (400, 200))
-    picture.paste(255, (100, 50, 300, 150))
-    image = read_upload("x", encode(picture, form), (1, 100, 100))
-    expected = torch.zeros(1, 100, 100)
-    expected[:, 38:62, 26:74] = 1
-    assert (image - expected)[:, 39:61, 27:73].abs().max() < 0.05
-    expected[:, 37:63, 24:76] = image[:, 37:63, 24:76]
-    assert (image - expected).abs().max() < 0.05
+def test_light_and_dark_are_the_users_choice(explorer, data):
+    """A negative is turned by itself, and back as the user says; what was chosen lasts for one picture."""
+    negative = encode(Image.fromarray(255 - data.render([6])[0]))
+    explorer.upload("x.png", negative)
+    light_on_dark, as_it_is, inverted = (
+        explorer.view(Choices(MODEL, source="upload", invert=invert)) for invert in (None, False, True)
+    )
+    assert torch.equal(light_on_dark.subject.image, data[6][0])
+    assert torch.equal(inverted.subject.image, data[6][0])
+    torch.testing.assert_close(as_it_is.subject.image, 1 - data[6][0])
+    assert light_on_dark.subject.notes == ("inverted as it shows dark on light",)
+    assert inverted.subject.notes == ("inverted as asked",)
+    assert light_on_dark.looks[8].answer == data[6][1]
+    assert explorer.subject(Choices(MODEL, source="upload")) is light_on_dark.subject  # and not looked at again
 
 
-def test_a_small_picture_is_not_enlarged(digits):
-    image = read_upload("x.png", encode(Image.fromarray(digits.images[0])), (1, 100, 100))
-    assert torch.equal(image[0, 36:64, 36:64].mul(255).byte(), torch.from_numpy(digits.images[0]))
-    assert image.sum() == pytest.approx(digits.images[0].sum() / 255)
-
-
-def test_a_light_ground_is_inverted_and_transparency_is_a_light_ground():
-    ink = Image.new("RGBA", (10, 10), (0, 0, 0, 0))
-    ink.paste((0, 0, 0, 255), (4, 4, 6, 6))
-    image = read_upload("x.png", encode(ink), (1, 10, 10))
-    assert image[0, 4:6, 4:6].min() == 1
-    assert image[0, 0].max() == 0
-
-
-def test_sixteen_bits_are_scaled():
-    deep = Image.fromarray(np.full((10, 10), 257 * 100, dtype=np.uint16))
-    assert torch.allclose(read_upload("x.png", encode(deep), (1, 10, 10)), torch.tensor(100 / 255))
-
-
-def test_colours_stay_where_a_network_takes_them():
-    image = read_upload("x.png", encode(Image.new("RGB", (8, 6), (100, 20, 0))), (3, 6, 8))
-    assert image[:, 3, 4].mul(255).round().tolist() == [100, 20, 0]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "x can't be read: choose a PNG or JPEG picture"),
-        (b"no picture", "x can't be read"),
-        (encode(Image.new("L", (9, 9)), "GIF"), "x can't be read"),
-        (encode(Image.effect_noise((90, 90), 50))[:2000], "x can't be read"),
-        (bytes(MOST_BYTES + 1), "x has 5.0 MB, but at most 5 MB can be read"),
-        (encode(Image.new("1", (6000, 5000))), "x has 6000x5000 pixels"),
-    ],
-    ids=["empty", "text", "gif", "cut off", "many bytes", "many pixels"],
-)
-def test_other_files_are_refused_with_the_reason(content, message):
-    with pytest.raises(ValueError, match=message):
-        read_upload("x", content, (1, 100, 100))
+def test_what_is_no_picture_is_refused_and_the_last_one_stays(explorer):
+    kept = explorer.upload("a.png", encode(Image.new("L", (50, 50))))
+    for content in (b"", b"no picture", encode(Image.effect_noise((90, 90), 50))[:2000]):
+        with pytest.raises(ValueError, match=r"^x"):
+            explorer.upload("x", content)
+    assert explorer.subject(Choices(MODEL, source="upload")) is kept
 
 
 # Widgets, from the side of Python
@@ -421,10 +391,22 @@ def test_a_choice_is_answered_under_its_number(widget):
     assert (widget.view["games"], widget.view["hand"]) == (0, None)
 
 
-def test_an_upload_arrives_by_message(widget):
-    content = encode(Image.new("L", (30, 30)))
+def test_an_upload_arrives_by_message(widget, data):
+    content = encode(Image.fromarray(255 - data.render([6])[0]))
     widget._receive(widget, {"kind": "upload", "name": "a.png", "size": len(content)}, [memoryview(content)])
     assert widget.view["title"] == "your image a.png"
+    assert widget.view["notes"] == ("inverted as it shows dark on light",)
+    assert np.array_equal(pixels_of(widget.view["image"]), data.render([6])[0])
+    widget.choose(invert=False)
+    assert np.array_equal(pixels_of(widget.view["image"]), 255 - data.render([6])[0])
+
+
+def test_the_next_upload_is_looked_at_afresh(widget, data):
+    for _ in range(2):
+        content = encode(Image.fromarray(255 - data.render([6])[0]))
+        widget._receive(widget, {"kind": "upload", "name": "a.png", "size": len(content)}, [memoryview(content)])
+        assert np.array_equal(pixels_of(widget.view["image"]), data.render([6])[0])
+        widget.choose(invert=False)
 
 
 def test_errors_are_told_and_the_last_view_stays(widget, monkeypatch, caplog):

@@ -20,13 +20,14 @@ from torch import Tensor
 
 from dcnlib import plots
 from dcnlib.analysis.looks import PAPERS_POLICY, Changes, Look
-from dcnlib.data.pictures import MOST_BYTES, check_size
+from dcnlib.data.pictures import check_size
 from dcnlib.explorer.state import POLICY_NAMES, SOURCES, Choices, Explorer, View
 
 COLORS = {
     name: getattr(plots, name.upper()) for name in ("orange", "sky", "green", "blue", "vermillion", "purple", "grey")
 }
 FOLDER = Path(__file__).parent
+MOST_UPLOADED = 5_000_000  # bytes of a file: Jupyter's server takes no messages of more than 10 MB
 
 
 def _script(*names: str) -> str:
@@ -66,7 +67,7 @@ class ExplorerWidget(_Widget):
                 "policies": POLICY_NAMES,
                 "sources": SOURCES,
                 "images": len(explorer.data),
-                "mostBytes": MOST_BYTES,
+                "mostBytes": MOST_UPLOADED,
                 "colors": COLORS,
                 "colorbar": map_url(torch.linspace(0, 1, 256)[None], None),
             },
@@ -96,12 +97,12 @@ class ExplorerWidget(_Widget):
     def _receive(self, _: object, message: dict[str, Any], buffers: Sequence[memoryview]) -> None:
         if message["kind"] == "upload":
             try:
-                check_size(message["name"], message["size"])
+                check_size(message["name"], message["size"], MOST_UPLOADED)
                 self.explorer.upload(message["name"], bytes(buffers[0]))
             except Exception as error:
                 self._tell(error)
             else:
-                self.choose(source="upload")
+                self.choose(source="upload", invert=None)
         elif message["kind"] == "forget":
             self.explorer.forget_games()
             self.choose()
@@ -127,6 +128,7 @@ class ExplorerWidget(_Widget):
         return {
             "request": request,
             "title": view.subject.title,
+            "notes": view.subject.notes,
             "truth": view.subject.label,
             "policy": view.choices.policy,
             "image": picture_url(view.subject.image),

@@ -46,7 +46,7 @@ function buildControls(model, choose, setK) {
   const file = make("input", {
     type: "file",
     "aria-label": "Upload an image",
-    accept: "image/png,image/jpeg",
+    accept: "image/*,.npy",
     onchange: upload,
   });
   const numbered = make(
@@ -57,6 +57,14 @@ function buildControls(model, choose, setK) {
     step(1, "Next digit", "›"),
   );
   const seeded = labelled("Clutter seed", seed);
+  const invert = make(
+    "select",
+    { "aria-label": "Light and dark", onchange: ({ target }) => choose({ invert: JSON.parse(target.value) }) },
+    make("option", { value: "null" }, "auto"),
+    make("option", { value: "false" }, "as it is"),
+    make("option", { value: "true" }, "inverted"),
+  );
+  const inverted = labelled("Light and dark", invert);
   const modelName = select("model", "Model", models);
   const policy = select("policy", "Policy", policies);
   const slider = make("input", {
@@ -111,6 +119,7 @@ function buildControls(model, choose, setK) {
     numbered,
     seeded,
     make("label", { class: "dcn-upload" }, "Upload…", file),
+    inverted,
     labelled("Model", modelName),
     labelled("Policy", policy),
     make("div", { class: "dcn-slider" }, play, slider, value),
@@ -127,6 +136,8 @@ function buildControls(model, choose, setK) {
       for (const [name, input] of Object.entries({ source, index, seed, model: modelName, policy })) {
         if (input !== typed) input.value = choices[name];
       }
+      invert.value = String(choices.invert);
+      inverted.hidden = choices.source !== "upload";
       numbered.hidden = choices.source === "upload";
       seeded.hidden = choices.source !== "new clutter";
     },

@@ -18,6 +18,7 @@ function showVerdict(element, view, look, byHand) {
     ),
     make("span", {}, `with ${patches} `, make("b", { class: "dcn-after" }, after), ` ${percent(look.after[after])}`),
     make("span", { class: `dcn-mark dcn-${mark}` }, { right: "✓ right", wrong: "✗ wrong", "": "" }[mark]),
+    view.notes.length ? make("span", { class: "dcn-notes" }, view.notes.join("; ")) : "",
   );
   if (said.textContent === element.textContent) return; // a screen reader would say it again
   element.replaceChildren(...said.childNodes);
