@@ -122,7 +122,7 @@ def test_values_outside_0_to_1_are_refused_by_attend_evaluate_and_fit(value):
         MODELS["dcn"]().attend(images)
     for rival in (ram(), draw()):
         with pytest.raises(ValueError, match=message):
-            rival.look(images)
+            rival.attend(images)
     data, settings = TensorDataset(images, LABELS), TrainingSettings(batch_size=2, device="cpu")
     with pytest.raises(ValueError, match=message):
         evaluate(MODELS["single"](), data)

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from dcnlib.core.dcn import DynamicCapacityNetwork
-from dcnlib.core.passes import passes_through
-from dcnlib.core.policies import POLICIES, label_loss_gradient, oracle_scores, shared_pixels
+from dcnlib.core.policies import POLICIES, FirstLook, label_loss_gradient, oracle_scores, shared_pixels
 from dcnlib.core.selection import check_k, select_patches
 from dcnlib.data.cluttered_mnist import ClutteredMNIST
 from dcnlib.utils.checks import check_whole
@@ -118,20 +117,17 @@ def score_cells(
     images (B, C, H, W), labels (B,), boxes (B, 4) of the whole digits in pixels. The controls are the policies of
     `POLICIES`, the two that know the answer, and the model's own policy if it is none of these.
     """
-    look = model.attend(images, k=0)
-    coarse_map = look.coarse_map
+    coarse_map = model.attend(images, k=0).coarse_map
+    first = FirstLook(model, images, coarse_map)
     batch, _, rows, columns = coarse_map.shape
-    scores = {
-        REFERENCE: [look.saliency],  # rounded as the model itself does
-        "random": [torch.rand(batch, rows, columns, generator=draw).to(images.device) for draw in generators],
-    }
-    scores |= {name: [policy(model, images, coarse_map)] for name, policy in POLICIES.items() if name not in scores}
+    random = [torch.rand(batch, rows, columns, generator=draw).to(images.device) for draw in generators]
+    scores = {name: random if name == "random" else [policy(first)] for name, policy in POLICIES.items()}
     scores |= {
         "label-loss-gradient": [label_loss_gradient(model, coarse_map, labels)],
         "oracle": [oracle_scores(boxes, model.geometry, (rows, columns))],
     }
     if policy_name(model) == OWN:
-        scores[OWN] = [model.policy(model, images, coarse_map)]
+        scores[OWN] = [model.policy(first)]
     return scores
 
 
@@ -180,13 +176,10 @@ def compare(right: Tensor, reference: Tensor) -> Record:
 def _look(
     model: DynamicCapacityNetwork, images: Tensor, labels: Tensor, boxes: Tensor, scores: Tensor, ks: Sequence[int]
 ) -> Outcome:
-    """Look at the cells of highest score. The first k are the same for every larger k, so each patch goes through the
-    fine layers once."""
+    """Look at the cells of highest score."""
     cells = select_patches(scores, max(ks))
-    look = model.attend(images, cells=cells)
-    passes = passes_through(model.top, look.coarse_map)
-    logits = [passes.refined(cells[:, :k], look.fine_vectors[:, :k]) for k in ks]
-    right = torch.stack([answer.argmax(1) == labels for answer in logits], dim=1)
+    logits = model.sweep(images, ks, cells=cells)
+    right = torch.stack([logits[k].argmax(1) == labels for k in ks], dim=1)
     patches = model.geometry.boxes(cells, scores.shape[2])
     return Outcome(right.cpu(), shared_pixels(patches, boxes[:, None]).cpu())
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import singledispatch
 from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.multiscale import MultiScaleNetwork
 from dcnlib.core.network import SingleCapacityNetwork
-from dcnlib.core.passes import passes_through
-from dcnlib.core.policies import entropy_gradient
+from dcnlib.core.policies import FirstLook, Policy, resolve_policy
 from dcnlib.core.selection import check_k
 from dcnlib.rivals.draw import DrawClassifier
 from dcnlib.rivals.ram import RecurrentAttentionModel
@@ -54,66 +54,79 @@ class Multiplications:
 
 @torch.no_grad()
 def count_multiplications(
-    model: nn.Module, image_shape: ImageShape | None = None, k: int | None = None
+    model: nn.Module,
+    image_shape: ImageShape | None = None,
+    k: int | None = None,
+    policy: str | Policy | None = None,
 ) -> Multiplications:
     """Count the multiplications of `model` on one image of `image_shape` (C, H, W), by default the model's own.
 
-    `k` overrides a Dynamic Capacity Network's number of patches. With several scales, what is computed between them on
-    their canvas counts too.
+    `k` and `policy` override a Dynamic Capacity Network's. With several scales, what is computed between them on their
+    canvas counts too.
     Raises ValueError if no image shape is known, TypeError for a model that can't be taken apart.
     """
     shape = image_shape if image_shape is not None else getattr(model, "image_shape", None)
     if shape is None:
         raise ValueError("the model has no image_shape of its own: give image_shape=(C, H, W)")
     image = next(model.parameters()).new_zeros(1, *shape)
-    if isinstance(model, MultiScaleNetwork):
-        canvas = model.pyramid.pack(image)
-        return count_multiplications(model.network, (canvas.shape[1], canvas.shape[2], canvas.shape[3]), k)
     with evaluation_mode(model):
-        if isinstance(model, SingleCapacityNetwork):
-            feature_map = model.layers(image)
-            return Multiplications(_count(model.layers, image), _count(model.top, feature_map))
-        if isinstance(model, SoftAttentionNetwork):
-            coarse_map, fine_map = model.coarse(image), model.fine(image)
-            scoring = _count(model.scorer, coarse_map)
-            return Multiplications(
-                _count(model.coarse, image) + _count(model.fine, image), _count(model.top, fine_map), scoring
-            )
-        if isinstance(model, DynamicCapacityNetwork):
-            return _count_dcn(model, image, model.k if k is None else k)
-        if isinstance(model, RecurrentAttentionModel | DrawClassifier):
-            return _count_glimpses(model, image)
-    raise TypeError(
-        f"can't take {type(model).__name__} apart: give a SingleCapacityNetwork, a DynamicCapacityNetwork, a "
-        "RecurrentAttentionModel, a DrawClassifier or a SoftAttentionNetwork"
-    )
+        return take_apart(model, image, k, policy)
 
 
-def _count_glimpses(model: RecurrentAttentionModel | DrawClassifier, image: torch.Tensor) -> Multiplications:
+@singledispatch
+def take_apart(model: nn.Module, image: Tensor, k: int | None, policy: str | Policy | None) -> Multiplications:
+    """Count the parts of a model in eval mode on one image (1, C, H, W). `take_apart.register` adds a kind of model."""
+    known = sorted(kind.__name__ for kind in take_apart.registry if kind is not object)
+    raise TypeError(f"can't take {type(model).__name__} apart: give one of {', '.join(known)}")
+
+
+@take_apart.register
+def _(model: MultiScaleNetwork, image: Tensor, k: int | None, policy: str | Policy | None) -> Multiplications:
+    return take_apart(model.network, model.pyramid.pack(image), k, policy)
+
+
+@take_apart.register
+def _(model: SingleCapacityNetwork, image: Tensor, k: int | None, policy: str | Policy | None) -> Multiplications:
+    return Multiplications(_count(model.layers, image), _count(model.top, model.layers(image)))
+
+
+@take_apart.register
+def _(model: SoftAttentionNetwork, image: Tensor, k: int | None, policy: str | Policy | None) -> Multiplications:
+    layers = _count(model.coarse, image) + _count(model.fine, image)
+    return Multiplications(layers, _count(model.top, model.fine(image)), _count(model.scorer, model.coarse(image)))
+
+
+@take_apart.register(RecurrentAttentionModel)
+@take_apart.register(DrawClassifier)
+def _(
+    model: RecurrentAttentionModel | DrawClassifier, image: Tensor, k: int | None, policy: str | Policy | None
+) -> Multiplications:
     classifier = _count(model.classifier, image.new_zeros(1, model.classifier.in_features))
     totals = [classifier, *(_count(model, image, glimpses=number + 1) for number in range(model.glimpses))]
     return Multiplications(0, classifier, glimpses=tuple(after - before for before, after in pairwise(totals)))
 
 
-def _count_dcn(model: DynamicCapacityNetwork, image: torch.Tensor, k: int) -> Multiplications:
+@take_apart.register
+def _(model: DynamicCapacityNetwork, image: Tensor, k: int | None, policy: str | Policy | None) -> Multiplications:
+    k = model.k if k is None else k
     coarse_map = model.coarse(image)
     _, depth, *map_shape = coarse_map.shape
     check_k(k, map_shape[0] * map_shape[1])
     coarse, top = _count(model.coarse, image), _count(model.top, coarse_map)
     if k == 0:
         return Multiplications(coarse, top)
-    passes = passes_through(model.top, coarse_map)
-    start = _count(passes_through, model.top, coarse_map)
-    if model.policy is entropy_gradient:
-        first_pass, policy = top, start + _count(passes.attention) - top
-    else:  # any other policy only needs what the second pass starts from
-        first_pass, policy = start, _count(model.policy, model, image, coarse_map)
+    first = FirstLook(model, image, coarse_map)
+    start = _count(FirstLook, model, image, coarse_map)
+    choice = _count(model.policy if policy is None else resolve_policy(policy), first)
+    # A policy that asks for no prediction only needs what the second pass starts from.
+    first_pass = top if first.predicted else start
     size = model.geometry.size
     per_patch = _count(model.fine, image.new_zeros(1, image.shape[1], size, size))
     cells = torch.arange(k, device=image.device)[None]
-    second_pass = _count(passes.refined, cells, image.new_zeros(1, k, depth))
-    discarded = k * passes.discarded
-    return Multiplications(coarse, first_pass, policy, per_patch, second_pass - discarded, k, discarded)
+    second_pass = _count(first.passes.refined, cells, image.new_zeros(1, k, depth))
+    discarded = k * first.passes.discarded
+    saliency = start + choice - first_pass
+    return Multiplications(coarse, first_pass, saliency, per_patch, second_pass - discarded, k, discarded)
 
 
 def _count(function: Callable[..., object], *arguments: object, **options: object) -> int:

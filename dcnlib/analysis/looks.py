@@ -1,6 +1,7 @@
 """One image, looked at with every number of patches or with chosen ones; and the images where a look changes most."""
 
 import copy
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dcnlib.core.dcn import Attention, DynamicCapacityNetwork
-from dcnlib.core.patches import gather_cells, replace_cells
+from dcnlib.core.patches import gather_cells
 from dcnlib.core.policies import Policy, resolve_policy
 from dcnlib.core.saliency import entropy
 from dcnlib.training.evaluation import Data
@@ -47,39 +48,39 @@ class Look:
 def looks(dcn: DynamicCapacityNetwork, image: Tensor, *, policy: str | Policy = PAPERS_POLICY) -> list[Look]:
     """What `dcn` sees in an image (C, H, W) with 0, 1, ..., MOST_PATCHES patches (or all cells, if there are fewer).
 
-    A policy's first k cells are the same for every larger k, so each patch goes through the fine layers once.
+    A policy's first k cells are the same for every larger k.
     """
-    looker = with_policy(dcn, policy)
-    cells = looker.attend(image[None], k=0).saliency.numel()
-    most = looker.attend(image[None], k=min(MOST_PATCHES, cells))
-    numbers = range(most.cells.shape[1] + 1)
-    maps = [replace_cells(most.coarse_map, most.cells[:, :k], most.fine_vectors[:, :k]) for k in numbers]
-    logits = dcn.top(torch.cat(maps))
-    return [_look(dcn, most, k, logits[k : k + 1]) for k in numbers]
+    cells = dcn.attend(image[None], k=0).saliency.numel()
+    most = dcn.attend(image[None], k=min(MOST_PATCHES, cells), policy=policy)
+    logits = dcn.sweep(image[None], range(most.cells.shape[1] + 1), cells=most.cells)
+    return [_look(most, k, logits[k]) for k in logits]
 
 
 @torch.no_grad()
 def look_at_cells(dcn: DynamicCapacityNetwork, image: Tensor, cells: Tensor) -> Look:
     """What `dcn` sees in an image (C, H, W) with the patches of given flat cells (k,)."""
     attention = dcn.attend(image[None], cells=cells[None])
-    return _look(dcn, attention, len(cells), attention.logits)
+    return _look(attention, len(cells), attention.logits)
 
 
 def with_policy(dcn: DynamicCapacityNetwork, policy: str | Policy) -> DynamicCapacityNetwork:
-    """The same network, sharing its layers, with another policy."""
+    """The same network, sharing its layers, with another policy, as it was asked for before this release."""
+    warnings.warn(
+        "with_policy(dcn, policy)(images) is now dcn(images, policy=policy)", DeprecationWarning, stacklevel=2
+    )
     looker = copy.copy(dcn)
     looker._modules = {name: module for name, module in dcn._modules.items() if name != "policy"}
     looker.policy = resolve_policy(policy)
     return looker
 
 
-def _look(dcn: DynamicCapacityNetwork, attention: Attention, k: int, logits: Tensor) -> Look:
+def _look(attention: Attention, k: int, logits: Tensor) -> Look:
     """The look with the first k cells of `attention` (of one image), whose refined prediction is `logits` (1, L)."""
     cells = attention.cells[:, :k]
     coarse_vectors = gather_cells(attention.coarse_map, cells)
     return Look(
         cells=cells[0],
-        boxes=dcn.patch_boxes(attention)[0, :k],
+        boxes=attention.boxes[0, :k],
         saliency=attention.saliency[0],
         distances=(coarse_vectors - attention.fine_vectors[:, :k])[0].norm(dim=-1),
         before=attention.coarse_logits[0].softmax(-1),

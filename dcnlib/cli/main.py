@@ -311,11 +311,11 @@ def _predict(args: argparse.Namespace) -> None:
         if "k" in OPTIONS[spec.kind]:
             assert isinstance(model, DynamicCapacityNetwork | MultiScaleNetwork)
             look = model.attend(image)
-            logits, boxes = look.logits[0], _in_picture(model.patch_boxes(look)[0], image, size)
+            logits, boxes = look.logits[0], _in_picture(look.boxes[0], image, size)
             corners = " ".join(f"{top},{left}-{bottom},{right}" for top, left, bottom, right in boxes.tolist())
             told = [f"at first glance {_answer(look.coarse_logits[0])}", f"patches at {corners}"]
         elif isinstance(model, RecurrentAttentionModel | DrawClassifier):
-            glimpse = model.look(image)
+            glimpse = model.attend(image)
             centers = glimpse.locations if isinstance(glimpse, RamLook) else glimpse.centers
             logits = glimpse.logits[0]
             told = ["glimpses at " + " ".join(f"{y:.0f},{x:.0f}" for y, x in centers[0].tolist())]

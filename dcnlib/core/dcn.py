@@ -1,5 +1,7 @@
 """The Dynamic Capacity Network (section 3)."""
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -8,9 +10,8 @@ from torch import Tensor, nn
 
 from dcnlib.core.geometry import Geometry, derive_geometry
 from dcnlib.core.network import CheckedNetwork, check_logits, try_module
-from dcnlib.core.passes import Passes, passes_through
 from dcnlib.core.patches import extract_patches, gather_cells, replace_cells
-from dcnlib.core.policies import Policy, entropy_gradient, resolve_policy
+from dcnlib.core.policies import FirstLook, Policy, resolve_policy
 from dcnlib.core.saliency import cross_entropy
 from dcnlib.core.selection import check_k, select_patches
 from dcnlib.utils.checks import ImageShape, check_values
@@ -28,6 +29,7 @@ class Attention:
     entropy: Tensor  # H     (B,) nats
     saliency: Tensor  # M     (B, s1, s2), the entropy gradient's norm, whichever policy chose
     cells: Tensor  # I     (B, k) flat index i * s2 + j, in the policy's order
+    boxes: Tensor  # (B, k, 4) where the patches lie: top, left, bottom, right in pixels, the last two excluded
     patches: Tensor  # x_ij  (B, k, C, p, p)
     fine_vectors: Tensor  # f_f(x_ij)  (B, k, D)
     refined_map: Tensor  # r     (B, D, s1, s2)
@@ -35,8 +37,7 @@ class Attention:
 
 
 class _Look(NamedTuple):
-    coarse_map: Tensor
-    passes: Passes
+    first: FirstLook
     cells: Tensor
     patches: Tensor
     fine_vectors: Tensor
@@ -49,10 +50,10 @@ class DynamicCapacityNetwork(CheckedNetwork):
     coarse: (B, C, H, W) -> (B, D, s1, s2). fine: patches (N, C, p, p) -> (N, D) or (N, D, 1, 1).
     top: (B, D, s1, s2) -> class scores (B, L), or (B, P, L) for P positions of a sequence. Any modules will do.
 
-    k: patches per image, 0..cells; `dcn(images, k=...)` overrides it. image_shape: (C, H, W); if given, the trio is
+    k: patches per image, 0..cells. policy: where they are, a name of `POLICIES` or a function of the `FirstLook`. Each
+    call may have others, `dcn(images, k=..., policy=...)`. image_shape: (C, H, W); if given, the trio is
     checked against it here, else at the first call. geometry: where a cell looks; worked out from the modules if they
-    are sequences of convolutions and pools, else it must be given. policy: a name of `POLICIES` or a callable.
-    hint_weight, objective: see `loss`.
+    are sequences of convolutions and pools, else it must be given. hint_weight, objective: see `loss`.
 
     Raises ValueError if the three don't fit each other, with what was found and what is needed.
     """
@@ -87,24 +88,74 @@ class DynamicCapacityNetwork(CheckedNetwork):
         if image_shape is not None:
             check_k(k, self._count_cells(image_shape))
 
-    def forward(self, images: Tensor, k: int | None = None, cells: Tensor | None = None) -> Tensor:
-        """Class scores of images (B, C, H, W). `k` overrides the model's, `cells` (B, k) the policy."""
-        return self._look(images, k, cells).logits
+    def forward(
+        self,
+        images: Tensor,
+        k: int | None = None,
+        cells: Tensor | None = None,
+        policy: str | Policy | None = None,
+    ) -> Tensor:
+        """Class scores of images (B, C, H, W). `k` and `policy` override the model's, `cells` (B, k) any policy."""
+        return self._look(images, k, cells, policy).logits
 
-    def attend(self, images: Tensor, k: int | None = None, cells: Tensor | None = None) -> Attention:
+    def attend(
+        self,
+        images: Tensor,
+        k: int | None = None,
+        cells: Tensor | None = None,
+        policy: str | Policy | None = None,
+    ) -> Attention:
         """As forward, but with every intermediate, and with a check of the values of images and cells."""
-        self._check_call(images, k, cells)
+        self._check_call(images, k, cells, policy)
         check_values(images)
         if cells is not None:
             self._check_range(cells, images)
-        coarse_map, passes, cells, patches, fine_vectors, logits = self._look(images, k, cells)
-        refined_map = replace_cells(coarse_map, cells, fine_vectors)
-        return Attention(coarse_map, *passes.attention(), cells, patches, fine_vectors, refined_map, logits)
+        first, cells, patches, fine_vectors, logits = self._look(images, k, cells, policy)
+        return Attention(
+            coarse_map=first.coarse_map,
+            coarse_logits=first.coarse_logits,
+            entropy=first.entropy,
+            saliency=first.saliency,
+            cells=cells,
+            boxes=self.geometry.boxes(cells, first.coarse_map.shape[3]),
+            patches=patches,
+            fine_vectors=fine_vectors,
+            refined_map=replace_cells(first.coarse_map, cells, fine_vectors),
+            logits=logits,
+        )
+
+    def sweep(
+        self,
+        images: Tensor,
+        ks: Sequence[int],
+        *,
+        policy: str | Policy | None = None,
+        cells: Tensor | None = None,
+    ) -> dict[int, Tensor]:
+        """Class scores of images (B, C, H, W) with each of several numbers of patches, for the price of the largest.
+
+        The scores by k, each as `dcn(images, k=k, policy=policy)` gives them in eval mode: the first k cells are the
+        same for every larger k, so each patch goes through the fine layers once. A policy that draws, draws once for
+        all k. `cells` (B, n), of which the first k are taken, overrides it.
+        Raises ValueError if ks is empty or a k more than there are cells.
+        """
+        if len(ks) == 0:
+            raise ValueError("give at least one number of patches in ks")
+        for k in ks:
+            check_k(k)
+        most = max(ks)
+        if cells is not None:
+            self._check_call(images, None, cells, policy)
+            check_k(most, cells.shape[1])
+            cells = cells[:, :most]
+        first, cells, _, fine_vectors, logits = self._look(images, most, cells, policy)
+        fewer = {k: first.passes.refined(cells[:, :k], fine_vectors[:, :k]) for k in ks if k != most}
+        return {k: fewer.get(k, logits) for k in ks}
 
     def patch_boxes(self, look: Attention) -> Tensor:
-        """Where the patches of a look lie in its images: (B, k, 4) top, left, bottom, right in pixels, the last two
-        excluded."""
-        return self.geometry.boxes(look.cells, look.coarse_map.shape[3])
+        """The boxes of a look, as they were asked for before this release."""
+        warnings.warn("model.patch_boxes(look) is now look.boxes", DeprecationWarning, stacklevel=2)
+        return look.boxes
 
     def loss(self, images: Tensor, labels: Tensor, k: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the refined prediction plus hints for the coarse layers (section 3.3), and the named parts.
@@ -114,12 +165,11 @@ class DynamicCapacityNetwork(CheckedNetwork):
         objective "sum": cross_entropy + hint_weight * hint;
         "convex": (1 - hint_weight) * cross_entropy + hint_weight * hint, the same direction up to scale.
         """
-        self._check_call(images, k, None)
-        look = self._look(images, k, None)
+        look = self._look(images, k)
         if look.cells.shape[1] == 0:
             loss = cross_entropy(look.logits, labels)
             return loss, {"cross_entropy": loss.detach()}
-        coarse_vectors = gather_cells(look.coarse_map, look.cells)
+        coarse_vectors = gather_cells(look.first.coarse_map, look.cells)
         return self._objective(look.logits, labels, coarse_vectors, look.fine_vectors)
 
     def _objective(
@@ -132,29 +182,34 @@ class DynamicCapacityNetwork(CheckedNetwork):
         loss = weight * error + self.hint_weight * hint
         return loss, {"cross_entropy": error.detach(), "hint": hint.detach()}
 
-    def _look(self, images: Tensor, k: int | None, cells: Tensor | None) -> _Look:
+    def _look(
+        self,
+        images: Tensor,
+        k: int | None,
+        cells: Tensor | None = None,
+        policy: str | Policy | None = None,
+    ) -> _Look:
         """Section 3.1, step by step."""
-        self._check_call(images, k, cells)
+        self._check_call(images, k, cells, policy)
         k = cells.shape[1] if cells is not None else self.k if k is None else k
 
         coarse_map = self.coarse(images)  # (B, D, s1, s2)
-        passes = passes_through(self.top, coarse_map)
+        first = FirstLook(self, images, coarse_map)  # o_c, H and M, once they are asked for
         if cells is None:
-            cells = self._choose_cells(images, coarse_map, passes, k)  # (B, k)
+            cells = self._choose_cells(first, k, policy)  # (B, k)
         patches = extract_patches(images, cells, self.geometry, coarse_map.shape[2:])  # (B, k, C, p, p)
         fine_vectors = self._fine_vectors(patches, coarse_map)  # (B, k, D)
-        logits = passes.refined(cells, fine_vectors)  # (B, L)
-        return _Look(coarse_map, passes, cells, patches, fine_vectors, logits)
+        logits = first.passes.refined(cells, fine_vectors)  # (B, L)
+        return _Look(first, cells, patches, fine_vectors, logits)
 
-    def _choose_cells(self, images: Tensor, coarse_map: Tensor, passes: Passes, k: int) -> Tensor:
-        check_k(k, coarse_map.shape[2] * coarse_map.shape[3])
+    def _choose_cells(self, first: FirstLook, k: int, policy: str | Policy | None) -> Tensor:
+        batch, _, rows, columns = first.coarse_map.shape
+        check_k(k, rows * columns)
         if k == 0:
-            return torch.empty(len(images), 0, dtype=torch.int64, device=images.device)
-        if self.policy is entropy_gradient:
-            return select_patches(passes.attention()[2], k)
-        scores = self.policy(self, images, coarse_map)
-        if scores.shape != (len(images), *coarse_map.shape[2:]):
-            raise ValueError(f"the policy must score {tuple(coarse_map.shape[2:])} cells, got {tuple(scores.shape)}")
+            return torch.empty(batch, 0, dtype=torch.int64, device=first.images.device)
+        scores = (self.policy if policy is None else resolve_policy(policy))(first)
+        if scores.shape != (batch, rows, columns):
+            raise ValueError(f"the policy must score {(rows, columns)} cells, got {tuple(scores.shape)}")
         return select_patches(scores, k)
 
     def _fine_vectors(self, patches: Tensor, coarse_map: Tensor) -> Tensor:
@@ -164,10 +219,14 @@ class DynamicCapacityNetwork(CheckedNetwork):
             return coarse_map.new_zeros(batch, 0, coarse_map.shape[1])
         return self.fine(patches.flatten(0, 1)).reshape(batch, k, -1)
 
-    def _check_call(self, images: Tensor, k: int | None, cells: Tensor | None) -> None:
+    def _check_call(
+        self, images: Tensor, k: int | None, cells: Tensor | None = None, policy: str | Policy | None = None
+    ) -> None:
         self._check_images(images)
         if cells is None:
             return
+        if policy is not None:
+            raise ValueError("give cells or a policy, not both: each says where to look")
         if k is not None and k != cells.shape[-1]:
             raise ValueError(f"k = {k} contradicts cells of shape {tuple(cells.shape)}")
         if cells.ndim != 2 or len(cells) != len(images) or cells.dtype != torch.int64:

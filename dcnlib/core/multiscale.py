@@ -5,7 +5,9 @@ looks at an image then looks at a canvas: coarse and fine layers, the choice of 
 are the most salient ones of all scales together.
 """
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +17,7 @@ from torch.nn import functional as F
 from dcnlib.core.dcn import Attention, DynamicCapacityNetwork
 from dcnlib.core.geometry import Geometry
 from dcnlib.core.network import SingleCapacityNetwork
-from dcnlib.core.policies import center_cells, coarse_norm, random_cells
+from dcnlib.core.policies import Policy, center_cells, coarse_norm, random_cells, resolve_policy
 from dcnlib.utils.checks import ImageShape, check_images
 
 
@@ -112,13 +114,15 @@ class Pyramid:
         Scales (...) are 0 for the image as it is, -1 for a cell between the scales. Boxes (..., 4) are top, left,
         bottom, right in pixels of the image as it is, the last two excluded; zeros for a cell between the scales.
         """
-        columns = self.map_shape[1]
-        row, column = cells // columns, cells % columns
-        scales, boxes = torch.full_like(cells, -1), cells.new_zeros(*cells.shape, 4)
-        on_canvas = self.patch.boxes(cells, columns)
+        return self.locate_boxes(self.patch.boxes(cells, self.map_shape[1]))
+
+    def locate_boxes(self, on_canvas: Tensor) -> tuple[Tensor, Tensor]:
+        """As `locate`, from where patches lie on the canvas, (..., 4) in its pixels."""
+        row, column = ((on_canvas[..., side] - self.patch.offset) // self.patch.stride for side in (0, 1))
+        scales, boxes = torch.full_like(row, -1), torch.zeros_like(on_canvas)
         for scale, (frame, region) in enumerate(zip(self.frames, self.regions, strict=True)):
             here = (region.top <= row) & (row < region.bottom) & (region.left <= column) & (column < region.right)
-            corner = cells.new_tensor([frame.top, frame.left, frame.top, frame.left])
+            corner = on_canvas.new_tensor([frame.top, frame.left, frame.top, frame.left])
             scales = torch.where(here, scale, scales)
             boxes = torch.where(here[..., None], (on_canvas - corner) << scale, boxes)
         return scales, boxes
@@ -137,20 +141,15 @@ class MultiScaleNetwork(nn.Module):
     network: a `DynamicCapacityNetwork` or `SingleCapacityNetwork` for canvases, whose top layers read the map scale by
     scale (`pyramid.regions`). images (B, C, H, W) floating point in [0, 1] -> logits (B, L) or (B, P, L).
 
-    Raises ValueError for a policy that knows nothing of the top layers, and so can't tell the cells of a scale from
-    those between the scales. A policy of your own should score the latter lowest: `pyramid.regions`.
+    Raises ValueError for a policy, here or at a call, that knows nothing of the top layers, and so can't tell the cells
+    of a scale from those between the scales. A policy of your own should score the latter lowest: `pyramid.regions`.
     """
 
     def __init__(self, network: DynamicCapacityNetwork | SingleCapacityNetwork, pyramid: Pyramid) -> None:
         super().__init__()
-        policy = getattr(network, "policy", None)
-        if pyramid.scales > 1 and policy in (random_cells, center_cells, coarse_norm):
-            raise ValueError(
-                f"the policy {policy.__name__} would choose cells between the scales: at {pyramid.scales} scales, use "
-                "entropy-gradient or class-score-gradient"
-            )
         self.network = network
         self.pyramid = pyramid
+        self._check_policy(getattr(network, "policy", None))
 
     @property
     def image_shape(self) -> ImageShape | None:
@@ -160,23 +159,41 @@ class MultiScaleNetwork(nn.Module):
         return self.network.image_shape[0], self.pyramid.height, self.pyramid.width
 
     def forward(self, images: Tensor, **options: Any) -> Tensor:
-        """Class scores; `k` and `cells`, on the canvas' map, are options of a Dynamic Capacity Network."""
+        """Class scores; `k`, `cells`, on the canvas' map, and `policy` are options of a Dynamic Capacity Network."""
+        self._check_policy(options.get("policy"))
         return self.network(self._pack(images), **options)
 
-    def attend(self, images: Tensor, **options: Any) -> Attention:
-        """As forward, but with every intermediate; maps and cells are those of the canvas, see `pyramid.locate`."""
+    def attend(self, images: Tensor, **options: Any) -> Any:
+        """The network's look, with every intermediate. Maps and cells are those of the canvas, boxes those of the image
+        as it is, whatever a patch's scale; see `pyramid.locate`."""
+        self._check_policy(options.get("policy"))
+        look = self.network.attend(self._pack(images), **options)
+        return replace(look, boxes=self.pyramid.locate_boxes(look.boxes)[1])
+
+    def sweep(self, images: Tensor, ks: Sequence[int], **options: Any) -> dict[int, Tensor]:
+        """Class scores with each of several numbers of patches; see `DynamicCapacityNetwork.sweep`."""
         if not isinstance(self.network, DynamicCapacityNetwork):
-            raise TypeError(f"a {type(self.network).__name__} chooses no patches to attend to")
-        return self.network.attend(self._pack(images), **options)
+            raise TypeError(f"a {type(self.network).__name__} chooses no patches, whose number could vary")
+        self._check_policy(options.get("policy"))
+        return self.network.sweep(self._pack(images), ks, **options)
 
     def patch_boxes(self, look: Attention) -> Tensor:
-        """Where the patches of a look lie in its images, whatever their scale: (B, k, 4) in pixels of the image as it
-        is."""
-        return self.pyramid.locate(look.cells)[1]
+        """The boxes of a look, as they were asked for before this release."""
+        warnings.warn("model.patch_boxes(look) is now look.boxes", DeprecationWarning, stacklevel=2)
+        return look.boxes
 
     def loss(self, images: Tensor, labels: Tensor, **options: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The network's loss, and its named parts: the contract that `fit` trains by."""
         return self.network.loss(self._pack(images), labels, **options)
+
+    def _check_policy(self, policy: str | Policy | None) -> None:
+        if self.pyramid.scales == 1 or policy is None:
+            return
+        if (chosen := resolve_policy(policy)) in (random_cells, center_cells, coarse_norm):
+            raise ValueError(
+                f"the policy {chosen.__name__} would choose cells between the scales: at {self.pyramid.scales} scales, "
+                "use entropy-gradient or class-score-gradient"
+            )
 
     def _pack(self, images: Tensor) -> Tensor:
         check_images(self, images, self.image_shape)

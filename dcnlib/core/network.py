@@ -1,13 +1,14 @@
 """What all networks check, and the single-capacity models that a DCN is compared with (section 3)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dcnlib.core.saliency import cross_entropy
-from dcnlib.utils.checks import ImageShape, check_images
+from dcnlib.utils.checks import ImageShape, check_images, check_values
 from dcnlib.utils.modules import evaluation_mode
 
 
@@ -34,6 +35,19 @@ class CheckedNetwork(nn.Module):
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class WholeLook:
+    """What a model makes of a batch that sees each image as a whole, and chooses no patches."""
+
+    logits: Tensor  # (B, L) or (B, P, L), before the softmax
+    boxes: Tensor  # (B, 0, 4), none
+
+
+def no_boxes(images: Tensor) -> Tensor:
+    """Where a model that sees images (B, C, H, W) as a whole looked more closely: nowhere, (B, 0, 4)."""
+    return torch.empty(images.shape[0], 0, 4, dtype=torch.int64, device=images.device)
+
+
 class SingleCapacityNetwork(CheckedNetwork):
     """One kind of layers on the whole image: the coarse model top(coarse), or the fine model top(fine).
 
@@ -50,6 +64,12 @@ class SingleCapacityNetwork(CheckedNetwork):
     def forward(self, images: Tensor) -> Tensor:
         self._check_images(images)
         return self.top(self.layers(images))
+
+    def attend(self, images: Tensor) -> WholeLook:
+        """As forward, but with the boxes of its patches, of which there are none, and with a check of the values."""
+        logits = self(images)
+        check_values(images)
+        return WholeLook(logits, no_boxes(images))
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy in nats of labels (B,) or (B, P), and its named parts: the contract that `fit` trains by."""

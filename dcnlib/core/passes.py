@@ -45,6 +45,11 @@ class Passes(ABC):
             self._attention = self._first()
         return self._attention
 
+    @property
+    def predicted(self) -> bool:
+        """Whether the coarse prediction was computed."""
+        return self._attention is not None
+
     @abstractmethod
     def refined(self, cells: Tensor, fine_vectors: Tensor) -> Tensor:
         """The prediction (B, L) from the map with fine vectors (B, k, D) at cells (B, k)."""

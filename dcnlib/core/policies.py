@@ -1,5 +1,7 @@
 """Where to look: a score for each cell of the coarse map, by the paper's rule or by others (section 3.1)."""
 
+import inspect
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -7,42 +9,75 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dcnlib.core.geometry import Geometry
-from dcnlib.core.saliency import gradient_pass, saliency_map
-
-# From a model with top layers `.top`, images (B, C, H, W) and their coarse map (B, D, s1, s2), a policy gives each cell
-# a score (B, s1, s2); the k cells of highest score are looked at.
-Policy = Callable[[nn.Module, Tensor, Tensor], Tensor]
+from dcnlib.core.passes import passes_through
+from dcnlib.core.saliency import gradient_pass
 
 
-def entropy_gradient(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+class FirstLook:
+    """What is known of a batch before any patch is chosen. The coarse prediction is made once, when it is asked for."""
+
+    def __init__(self, model: nn.Module, images: Tensor, coarse_map: Tensor) -> None:
+        self.model = model  # for policies that use parts of its own, such as learned scores
+        self.images = images  # x  (B, C, H, W)
+        self.coarse_map = coarse_map  # c  (B, D, s1, s2)
+        self.top = model.get_submodule("top")
+        self.passes = passes_through(self.top, coarse_map)  # now, while gradients are as the caller wants them
+
+    @property
+    def coarse_logits(self) -> Tensor:
+        """o_c (B, L) or (B, P, L), before the softmax."""
+        return self.passes.attention()[0]
+
+    @property
+    def entropy(self) -> Tensor:
+        """H (B,) in nats."""
+        return self.passes.attention()[1]
+
+    @property
+    def saliency(self) -> Tensor:
+        """M (B, s1, s2), the norm of the entropy's gradient in each cell."""
+        return self.passes.attention()[2]
+
+    @property
+    def predicted(self) -> bool:
+        """Whether anyone has asked for the coarse prediction yet, its entropy or the saliency."""
+        return self.passes.predicted
+
+
+# From the first look at a batch, a policy gives each cell a score (B, s1, s2); the k cells of highest score are looked
+# at more closely.
+Policy = Callable[[FirstLook], Tensor]
+
+
+def entropy_gradient(first: FirstLook) -> Tensor:
     """The paper's policy: where would more detail change the model's mind?"""
-    return saliency_map(model.get_submodule("top"), coarse_map)
+    return first.saliency
 
 
-def random_cells(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+def random_cells(first: FirstLook) -> Tensor:
     """Control: cells without replacement, from torch's global generator."""
-    return torch.rand(_map_size(coarse_map), device=coarse_map.device)
+    return torch.rand(_map_size(first.coarse_map), device=first.coarse_map.device)
 
 
-def center_cells(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+def center_cells(first: FirstLook) -> Tensor:
     """Control: the cells nearest to the middle of the map, the same for every image."""
-    batch, rows, columns = _map_size(coarse_map)
-    i = torch.arange(rows, device=coarse_map.device) - (rows - 1) / 2
-    j = torch.arange(columns, device=coarse_map.device) - (columns - 1) / 2
+    batch, rows, columns = _map_size(first.coarse_map)
+    i = torch.arange(rows, device=first.coarse_map.device) - (rows - 1) / 2
+    j = torch.arange(columns, device=first.coarse_map.device) - (columns - 1) / 2
     return -(i[:, None] ** 2 + j[None, :] ** 2).expand(batch, rows, columns)
 
 
-def coarse_norm(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+def coarse_norm(first: FirstLook) -> Tensor:
     """Control: the L2 norm of each coarse vector, that is, where anything at all is seen."""
-    return coarse_map.detach().float().norm(dim=1)
+    return first.coarse_map.detach().float().norm(dim=1)
 
 
-def class_score_gradient(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+def class_score_gradient(first: FirstLook) -> Tensor:
     """Control: where would more detail change the score of the class that the coarse prediction favours?
 
     The score is the logit, before the softmax; that of a sequence is the sum over its positions.
     """
-    return gradient_pass(model.get_submodule("top"), coarse_map, lambda scores: scores.max(dim=-1).values)[2]
+    return gradient_pass(first.top, first.coarse_map, lambda scores: scores.max(dim=-1).values)[2]
 
 
 POLICIES: dict[str, Policy] = {
@@ -55,12 +90,41 @@ POLICIES: dict[str, Policy] = {
 
 
 def resolve_policy(policy: str | Policy) -> Policy:
-    """A policy by name, or the callable itself. Raises ValueError for an unknown name."""
-    if callable(policy):
-        return policy
-    if policy not in POLICIES:
+    """A policy by name, or the callable itself. Raises ValueError for an unknown name.
+
+    One of (model, images, coarse_map), as policies were, still works for one release, with a warning.
+    """
+    if isinstance(policy, str) and policy in POLICIES:
+        return POLICIES[policy]
+    if not callable(policy):
         raise ValueError(f"policy must be one of {', '.join(POLICIES)} or a callable, got {policy!r}")
-    return POLICIES[policy]
+    return policy if _takes(policy, 1) or not _takes(policy, 3) else _OldPolicy(policy)
+
+
+class _OldPolicy(nn.Module):
+    """A policy of (model, images, coarse_map) as one of the first look; a module, since the old one may be one."""
+
+    def __init__(self, policy: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.policy = policy
+        warnings.warn(
+            "a policy takes the first look at a batch, not model, images and coarse map: def policy(first), with "
+            "first.images, first.coarse_map, first.coarse_logits, first.entropy, first.saliency and first.top",
+            DeprecationWarning,
+            stacklevel=4,
+        )
+
+    def forward(self, first: FirstLook) -> Tensor:
+        return self.policy(first.model, first.images, first.coarse_map)
+
+
+def _takes(policy: Callable[..., Tensor], count: int) -> bool:
+    """Whether a callable takes so many arguments."""
+    try:
+        inspect.signature(policy.forward if isinstance(policy, nn.Module) else policy).bind(*range(count))
+    except (TypeError, ValueError):  # it doesn't, or has no signature
+        return False
+    return True
 
 
 def label_loss_gradient(model: nn.Module, coarse_map: Tensor, labels: Tensor) -> Tensor:

@@ -6,14 +6,14 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dcnlib.analysis.cost import count_multiplications
-from dcnlib.analysis.looks import PAPERS_POLICY, Look, look_at_cells, looks, with_policy
+from dcnlib.analysis.looks import PAPERS_POLICY, Look, look_at_cells, looks
 from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.geometry import Geometry
 from dcnlib.core.network import SingleCapacityNetwork
-from dcnlib.core.policies import POLICIES, Policy, oracle_scores
+from dcnlib.core.policies import POLICIES, FirstLook, Policy, oracle_scores
 from dcnlib.core.saliency import entropy
 from dcnlib.data.cluttered_mnist import ClutteredMNIST
 from dcnlib.data.pictures import Picture, read_picture
@@ -192,8 +192,9 @@ class Explorer:
 
     def _count(self, model: str, policy: str, numbers: int) -> list[int]:
         """Multiplications at k = 0, 1, ...; an oracle, like a hand, chooses for nothing."""
-        looker = with_policy(self.dcns[model], _no_policy if policy == "oracle" else POLICIES[policy])
-        return [count_multiplications(looker, self.image_shape, k=k).total for k in range(numbers)]
+        chosen = _no_policy if policy == "oracle" else policy
+        dcn = self.dcns[model]
+        return [count_multiplications(dcn, self.image_shape, k=k, policy=chosen).total for k in range(numbers)]
 
     @torch.no_grad()
     def _ask_references(self, subject: Subject) -> list[Reference]:
@@ -236,19 +237,19 @@ def _policy(name: str, subject: Subject, geometry: Geometry) -> Policy:
         raise ValueError("the oracle knows where generated digits lie, not yours: choose another policy")
     box = subject.box[None]
 
-    def oracle(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
-        rows, columns = coarse_map.shape[2:]
+    def oracle(first: FirstLook) -> Tensor:
+        rows, columns = first.coarse_map.shape[2:]
         return oracle_scores(box, geometry, (rows, columns))
 
     return oracle
 
 
-def _repeated_random(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+def _repeated_random(first: FirstLook) -> Tensor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return POLICIES["random"](model, images, coarse_map)
+        return POLICIES["random"](first)
 
 
-def _no_policy(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
+def _no_policy(first: FirstLook) -> Tensor:
     """Any scores that cost nothing."""
-    return coarse_map[:, 0]
+    return first.coarse_map[:, 0]

@@ -4,6 +4,7 @@ It only reads: a grid of Gaussian filters, placed and sized by the recurrent enc
 of an image at each step. Everything is differentiable, so it learns from the cross-entropy alone.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -123,7 +124,7 @@ class DrawClassifier(nn.Module):
         """Class scores (B, L). `glimpses` overrides the model's number."""
         return self._read_all(images, glimpses)[0]
 
-    def look(self, images: Tensor, *, glimpses: int | None = None) -> DrawLook:
+    def attend(self, images: Tensor, *, glimpses: int | None = None) -> DrawLook:
         """As forward, but with where and what it read, in pixels, and with a check of the images' values."""
         logits, windows, seen = self._read_all(images, glimpses)
         check_values(images)
@@ -132,6 +133,11 @@ class DrawClassifier(nn.Module):
         half = self.glimpse_size / 2 * stride[..., None]
         boxes = torch.cat([centers - half, centers + half], dim=2)
         return DrawLook(centers, boxes, variance.sqrt(), torch.stack(seen, dim=1), logits)
+
+    def look(self, images: Tensor, *, glimpses: int | None = None) -> DrawLook:
+        """What `attend` was called before this release."""
+        warnings.warn("draw.look is now draw.attend", DeprecationWarning, stacklevel=2)
+        return self.attend(images, glimpses=glimpses)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy in nats, and its named parts: the contract that `fit` trains by."""

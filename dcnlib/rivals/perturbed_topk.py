@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.network import try_module
 from dcnlib.core.patches import extract_patches
+from dcnlib.core.policies import FirstLook
 from dcnlib.core.selection import check_k
 from dcnlib.utils.checks import ImageShape, check_whole
 from dcnlib.utils.modules import evaluation_mode
@@ -60,12 +61,16 @@ def unit_range(scores: Tensor) -> Tensor:
     return (scores - low) / (high - low + 1e-5)
 
 
-def learned_scores(model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
-    """The policy of a `PerturbedTopKNetwork`: what its scorer makes of the coarse map.
+def learned_scores(first: FirstLook) -> Tensor:
+    """The policy of a `PerturbedTopKNetwork`: what its scorer makes of the coarse map."""
+    return score(first.model.get_submodule("scorer"), first.coarse_map)
+
+
+def score(scorer: nn.Module, coarse_map: Tensor) -> Tensor:
+    """Scores (B, s1, s2) of the cells of a coarse map (B, D, s1, s2).
 
     Without autocast, since bfloat16 would round scores by more than the last noise on them.
     """
-    scorer = model.get_submodule("scorer")
     with torch.autocast(coarse_map.device.type, enabled=False):
         return scorer(coarse_map.to(next(scorer.parameters(), coarse_map).dtype))
 
@@ -118,28 +123,28 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
         k = self.k if k is None else k
         if not self.training or k == 0:
             return super().loss(images, labels, k)
-        self._check_call(images, k, None)
+        self._check_call(images, k)
         coarse_map = self.coarse(images)  # (B, D, s1, s2)
-        Y = self._indicators(images, coarse_map, k)  # (B, k, N)
+        Y = self._indicators(coarse_map, k)  # (B, k, N)
         fine_vectors = self._fine_vectors(self._expected_patches(images, Y, coarse_map), coarse_map)  # (B, k, D)
         logits = self.top(refine_softly(coarse_map, Y, fine_vectors))
         coarse_vectors = Y.detach() @ coarse_map.flatten(2).transpose(1, 2)  # (B, k, D)
         return self._objective(logits, labels, coarse_vectors, fine_vectors)
 
-    def _indicators(self, images: Tensor, coarse_map: Tensor, k: int) -> Tensor:
-        scores = self.policy(self, images, coarse_map).flatten(1)
+    def _indicators(self, coarse_map: Tensor, k: int) -> Tensor:
+        scores = score(self.scorer, coarse_map).flatten(1)
         scores = unit_range(scores.to(torch.promote_types(scores.dtype, torch.float32)))
         sigma: float | Tensor = self.sigma
         if self.sigma_steps is not None:
             sigma = self.sigma * (1 - self.step / self.sigma_steps).clamp(min=self.LEAST_SIGMA)
             self.step += 1
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(coarse_map.device.type, enabled=False):
             return perturbed_topk(scores, k, sigma=sigma, samples=self.samples)
 
     def _expected_patches(self, images: Tensor, Y: Tensor, coarse_map: Tensor) -> Tensor:
         """(B, C, H, W), (B, k, N) -> (B, k, C, p, p)."""
         rows, columns = coarse_map.shape[2:]
-        cells = torch.arange(rows * columns, device=images.device).expand(len(images), -1)
+        cells = torch.arange(rows * columns, device=images.device).expand(images.shape[0], -1)
         patches = extract_patches(images, cells, self.geometry, (rows, columns))  # (B, N, C, p, p)
         return (Y @ patches.flatten(2)).unflatten(2, patches.shape[2:])
 
@@ -150,7 +155,7 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
         with evaluation_mode(self):
             black = next(self.parameters(), torch.zeros(())).new_zeros(1, *image_shape)
             coarse_map = self.coarse(black)
-            scores = try_module("scorer", partial(learned_scores, self, black), coarse_map)
+            scores = try_module("scorer", partial(score, self.scorer), coarse_map)
         if scores.shape != (1, *coarse_map.shape[2:]):
             raise ValueError(
                 f"the scorer must score the {coarse_map.shape[2]}x{coarse_map.shape[3]} cells of the coarse map, "

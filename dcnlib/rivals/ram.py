@@ -5,6 +5,7 @@ One class per box of the paper's figure 1. A location is (y, x) in [-1, 1], from
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -127,7 +128,8 @@ class RamLook:
     """Where RAM looked in each image of a batch, and what it saw there."""
 
     locations: Tensor  # (B, T, 2) y, x in pixels
-    boxes: Tensor  # (B, T, S, 4) top, left, bottom, right in pixels of each crop, the smallest first
+    boxes: Tensor  # (B, T, 4) top, left, bottom, right in pixels of the smallest crop, which it sees in full resolution
+    crops: Tensor  # (B, T, S, 4) the same of each crop, the smallest first
     glimpses: Tensor  # (B, T, S, C, size, size)
     logits: Tensor  # (B, L), before the softmax
 
@@ -200,15 +202,21 @@ class RecurrentAttentionModel(nn.Module):
         logits = self.classifier(states[:, :, -1])  # (B, M, L)
         return logits[:, 0] if samples == 1 else logits.log_softmax(-1).logsumexp(1) - math.log(samples)
 
-    def look(self, images: Tensor, *, glimpses: int | None = None, policy: LocationPolicy = "mean") -> RamLook:
+    def attend(self, images: Tensor, *, glimpses: int | None = None, policy: LocationPolicy = "mean") -> RamLook:
         """As forward, but with where and what it saw, in pixels, and with a check of the images' values."""
         rollout = self.roll_out(images, self._chooser(policy), 1, glimpses)
         check_values(images)
         locations = rollout.locations[:, 0]  # (B, T, 2)
         seen = self.sensor(summed_areas(images), locations.flatten(0, 1)).unflatten(0, locations.shape[:2])
         size = images.shape[2:]
+        crops = self.sensor.boxes(locations, *size)
         logits = self.classifier(rollout.states[:, 0, -1])
-        return RamLook(to_pixels(locations, *size), self.sensor.boxes(locations, *size), seen, logits)
+        return RamLook(to_pixels(locations, *size), crops[:, :, 0], crops, seen, logits)
+
+    def look(self, images: Tensor, *, glimpses: int | None = None, policy: LocationPolicy = "mean") -> RamLook:
+        """What `attend` was called before this release."""
+        warnings.warn("ram.look is now ram.attend, and its boxes now crops", DeprecationWarning, stacklevel=2)
+        return self.attend(images, glimpses=glimpses, policy=policy)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The hybrid loss (section 3.2), and its named parts: the contract that `fit` trains by."""

@@ -1,11 +1,12 @@
 """A control: soft attention, which pays for fine vectors everywhere and only weighs them."""
 
+import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from dcnlib.core.network import CheckedNetwork, check_logits, try_module
+from dcnlib.core.network import CheckedNetwork, check_logits, no_boxes, try_module
 from dcnlib.core.saliency import cross_entropy
 from dcnlib.utils.checks import ImageShape, check_values
 from dcnlib.utils.modules import evaluation_mode
@@ -16,6 +17,7 @@ class SoftLook:
     """How soft attention weighed each image of a batch, and what it answered."""
 
     weights: Tensor  # (B, s1, s2), which sum to the number of cells
+    boxes: Tensor  # (B, 0, 4), none: it looks everywhere
     logits: Tensor  # (B, L), before the softmax
 
 
@@ -52,11 +54,16 @@ class SoftAttentionNetwork(CheckedNetwork):
         """Class scores (B, L) of images (B, C, H, W)."""
         return self._weigh(images)[1]
 
-    def look(self, images: Tensor) -> SoftLook:
+    def attend(self, images: Tensor) -> SoftLook:
         """As forward, but with the weights, and with a check of the images' values."""
         weights, logits = self._weigh(images)
         check_values(images)
-        return SoftLook(weights, logits)
+        return SoftLook(weights, no_boxes(images), logits)
+
+    def look(self, images: Tensor) -> SoftLook:
+        """What `attend` was called before this release."""
+        warnings.warn("soft.look is now soft.attend", DeprecationWarning, stacklevel=2)
+        return self.attend(images)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy in nats, and its named parts: the contract that `fit` trains by."""

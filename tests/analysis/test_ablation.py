@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from dcnlib import ClutteredMNIST, DynamicCapacityNetwork, evaluate, load_pretrained, select_patches
 from dcnlib.analysis.ablation import ControlSettings, compare, measure_controls, run_controls
-from dcnlib.analysis.looks import with_policy
-from dcnlib.core.policies import POLICIES, label_loss_gradient, oracle_scores, shared_pixels
+from dcnlib.core.policies import POLICIES, FirstLook, label_loss_gradient, oracle_scores, shared_pixels
 from dcnlib.data.cluttered_mnist import ClutterRules
 from dcnlib.models.specs import ModelSpec
 from dcnlib.paper.tables import controls_table
@@ -76,7 +75,7 @@ def test_the_errors_of_the_entropy_gradient_are_those_of_the_model(model, data, 
 @pytest.mark.parametrize("policy", [name for name in POLICIES if name not in ("entropy-gradient", "random")])
 def test_the_errors_of_another_policy_are_those_of_the_model_with_it(model, data, controls, policy):
     for k, row in zip(SETTINGS.ks, controls[policy], strict=True):
-        assert row["draws"][0]["errors"] == evaluate(with_policy(model, policy), data, k=k).rate.errors
+        assert row["draws"][0]["errors"] == evaluate(model, data, k=k, policy=policy).rate.errors
 
 
 def test_the_controls_that_know_the_answer_know_that_of_each_image(model, data, controls):
@@ -118,7 +117,7 @@ def test_without_patches_all_controls_are_the_coarse_model(model, data, controls
 def test_patches_lie_where_a_slow_count_of_pixels_finds_them(model, data, outcomes):
     coarse_map = coarse_map_of(model, data)
     for name in ("center", "coarse-norm"):
-        cells = select_patches(POLICIES[name](model, torch.empty(0), coarse_map), 4)
+        cells = select_patches(POLICIES[name](FirstLook(model, torch.empty(0), coarse_map)), 4)
         shared = outcomes[name][0].shared
         for image in range(0, 32, 5):
             top, left, bottom, right = data.boxes[image].tolist()
@@ -220,8 +219,8 @@ class Scorer(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Conv2d(24, 1, 3, padding=1), nn.BatchNorm2d(1))
 
-    def forward(self, model: nn.Module, images: Tensor, coarse_map: Tensor) -> Tensor:
-        return self.layers(coarse_map)[:, 0]
+    def forward(self, first: FirstLook) -> Tensor:
+        return self.layers(first.coarse_map)[:, 0]
 
 
 def with_own_policy(model: DynamicCapacityNetwork, policy) -> DynamicCapacityNetwork:

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from dcnlib import CoarseLayers, DynamicCapacityNetwork, FineLayers, TopLayers, count_multiplications
+from dcnlib.core.policies import POLICIES
 from dcnlib.models.specs import ModelSpec
 
 # Output positions x output channels x input channels x window, layer by layer (paper, section 4.1).
@@ -72,6 +73,17 @@ def test_policies_that_ask_no_gradient_pay_for_none(policy):
     cost = count_multiplications(model)
     # The convolution on the coarse map is what the second pass starts from.
     assert (cost.top, cost.saliency, cost.second_pass) == (TOP - 960, 0, 8 * 4 * 24 * 96 + 960)
+
+
+def test_a_policy_of_the_call_costs_what_it_costs_as_the_models_own():
+    model = ModelSpec("dcn").build()
+    for policy in POLICIES:
+        expected = count_multiplications(ModelSpec("dcn", policy=policy).build())
+        assert count_multiplications(model, policy=policy) == expected
+    gradient = count_multiplications(model)
+    assert count_multiplications(model, policy=lambda first: first.saliency) == gradient
+    twice = count_multiplications(model, policy=lambda first: first.saliency * first.entropy[:, None, None])
+    assert twice == gradient  # one prediction, however often it is asked for
 
 
 def test_learned_scores_cost_their_layers_and_soft_attention_pays_for_everything():

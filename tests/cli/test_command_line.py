@@ -336,7 +336,7 @@ def test_predict_reads_a_photograph_as_the_loader_does_and_says_where_it_looked(
     assert f"at first glance {before}; patches at " in told
     corners = re.findall(r"(\d+),(\d+)-(\d+),(\d+)", told)
     assert len(corners) == 8
-    for corner, box in zip(corners, model.patch_boxes(look)[0].tolist(), strict=True):
+    for corner, box in zip(corners, look.boxes[0].tolist(), strict=True):
         expected = np.clip(np.array(box) * [2, 3, 2, 3], 0, [128, 384, 128, 384])  # the frame is 64x128
         assert [int(number) for number in corner] == expected.tolist()
     for digit, certainty in re.findall(r"(\d) (\d+)%", told):
@@ -356,11 +356,11 @@ def test_predict_says_where_the_rivals_looked(untrained, tmp_path, capsys):
             if name == "soft-attention":  # it looks everywhere
                 assert " at " not in told
             elif name == "perturbed-topk":
-                boxes = model.patch_boxes(model.attend(images))[0].tolist()
+                boxes = model.attend(images).boxes[0].tolist()
                 expected = "patches at " + " ".join(f"{a},{b}-{c},{d}" for a, b, c, d in boxes)
                 assert re.sub(r"\s", "", expected) in re.sub(r"\s", "", told)
             else:
-                look = model.look(images)
+                look = model.attend(images)
                 places = (look.locations if name == "ram" else look.centers)[0]
                 assert "glimpses at " + " ".join(f"{y:.0f},{x:.0f}" for y, x in places) in told
 

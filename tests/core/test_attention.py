@@ -13,7 +13,7 @@ from dcnlib import CoarseLayers, FineLayers, Geometry, TopLayers, entropy, salie
 from dcnlib.core.geometry import derive_geometry
 from dcnlib.core.multiscale import Box
 from dcnlib.core.passes import PlainPasses, passes_through
-from dcnlib.core.policies import POLICIES, class_score_gradient, label_loss_gradient, oracle_scores
+from dcnlib.core.policies import POLICIES, FirstLook, class_score_gradient, label_loss_gradient, oracle_scores
 from dcnlib.core.saliency import attention_pass, cross_entropy
 from dcnlib.models.house_numbers import NumberTopLayers
 
@@ -190,7 +190,7 @@ def test_entropy_and_saliency_stay_in_float32_under_autocast():
 
 
 def test_the_class_score_gradient_agrees_with_finite_differences_of_the_largest_logit(paper_dcn, coarse_map):
-    norms = class_score_gradient(paper_dcn, torch.empty(0), coarse_map)
+    norms = class_score_gradient(FirstLook(paper_dcn, torch.empty(0), coarse_map))
     for image in range(3):
         for cell in (norms[image].argmax().item(), 5 * 23 + 7):
             expected = finite_difference_norm(lambda c: paper_dcn.top(c).amax(1), coarse_map[image], cell)
@@ -213,7 +213,7 @@ def test_scores_and_losses_of_the_positions_of_a_sequence_are_summed():
     model.top = nn.Sequential(nn.Flatten(), nn.Linear(2 * 6, 3 * 4), nn.Unflatten(1, (3, 4))).double()
     coarse_map = torch.randn(2, 2, 2, 3, dtype=torch.float64)
     labels = torch.tensor([[0, 3, 1], [2, 2, 0]])
-    by_score = class_score_gradient(model, torch.empty(0), coarse_map)
+    by_score = class_score_gradient(FirstLook(model, torch.empty(0), coarse_map))
     by_loss = label_loss_gradient(model, coarse_map, labels)
 
     def loss(c: Tensor, image: int) -> Tensor:
@@ -236,7 +236,7 @@ def test_where_all_classes_tie_only_the_entropy_has_no_gradient():
         model.top[1].weight.copy_(torch.tensor([[1.0, -1.0], [0.0, 0.0]]))
     coarse_map = torch.full((1, 2, 1, 1), 0.7, dtype=torch.float64)
     assert saliency_map(model.top, coarse_map).item() == pytest.approx(0, abs=1e-15)
-    assert class_score_gradient(model, torch.empty(0), coarse_map).item() == pytest.approx(math.sqrt(2))
+    assert class_score_gradient(FirstLook(model, torch.empty(0), coarse_map)).item() == pytest.approx(math.sqrt(2))
     assert label_loss_gradient(model, coarse_map, torch.tensor([1])).item() == pytest.approx(math.sqrt(2) / 2)
 
 
@@ -254,7 +254,7 @@ def test_of_two_classes_the_one_that_is_thought_unlikely_has_the_larger_loss_gra
 GRADIENTS = pytest.mark.parametrize(
     "gradient",
     [
-        lambda model, coarse_map: class_score_gradient(model, torch.empty(0), coarse_map),
+        lambda model, coarse_map: class_score_gradient(FirstLook(model, torch.empty(0), coarse_map)),
         # Labels are made where the call is, so in inference mode they are inference tensors.
         lambda model, coarse_map: label_loss_gradient(model, coarse_map, torch.arange(len(coarse_map)) + 4),
     ],
@@ -345,8 +345,15 @@ def test_a_one_hot_map_is_always_found(k):
     assert select_patches(one_hot, k)[:, 0].tolist() == list(range(35))
 
 
+def first_look(coarse_map: Tensor) -> FirstLook:
+    """Of a network whose top layers nobody asks."""
+    model = nn.Module()
+    model.top = nn.Identity()
+    return FirstLook(model, torch.empty(0), coarse_map)
+
+
 def test_the_center_policy_looks_nearest_to_the_middle_first():
-    cells = select_patches(POLICIES["center"](None, torch.empty(0), torch.rand(2, 3, 5, 7)), 5)
+    cells = select_patches(POLICIES["center"](first_look(torch.rand(2, 3, 5, 7))), 5)
     middle = 2 * 7 + 3
     assert cells[:, 0].tolist() == [middle] * 2
     assert set(cells[0].tolist()) == {middle, middle - 1, middle + 1, middle - 7, middle + 7}
@@ -356,12 +363,12 @@ def test_the_coarse_norm_policy_looks_where_vectors_are_long():
     coarse_map = torch.zeros(1, 3, 5, 7)
     coarse_map[0, :, 4, 2] = torch.tensor([3.0, -3.0, 0.0])
     coarse_map[0, :, 1, 1] = torch.tensor([1.0, 1.0, 1.0])
-    cells = select_patches(POLICIES["coarse-norm"](None, torch.empty(0), coarse_map), 2)
+    cells = select_patches(POLICIES["coarse-norm"](first_look(coarse_map)), 2)
     assert cells.tolist() == [[4 * 7 + 2, 1 * 7 + 1]]
 
 
 def test_the_random_policy_looks_everywhere_alike_and_nowhere_twice():
-    cells = select_patches(POLICIES["random"](None, torch.empty(0), torch.rand(2000, 1, 5, 7)), 8)
+    cells = select_patches(POLICIES["random"](first_look(torch.rand(2000, 1, 5, 7))), 8)
     assert all(len(set(row)) == 8 for row in cells.tolist())
     frequency = cells.flatten().bincount(minlength=35) / 2000
     assert (frequency - 8 / 35).abs().max() < 0.05

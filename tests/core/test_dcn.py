@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dcnlib import DynamicCapacityNetwork, Geometry, SingleCapacityNetwork, entropy, saliency_map, select_patches
-from dcnlib.core.passes import GlobalMaxPool
+from dcnlib.core.passes import GlobalMaxPool, QuickPasses
+from dcnlib.core.policies import POLICIES, FirstLook
 
 ALL_CELLS = 35  # of the small DCN: 5 rows of 7
 
@@ -180,6 +181,7 @@ def test_attend_returns_every_intermediate_in_its_documented_shape(make_dcn, ima
         "entropy": (4,),
         "saliency": (4, 5, 7),
         "cells": (4, 3),
+        "boxes": (4, 3, 4),
         "patches": (4, 3, 1, 5, 5),
         "fine_vectors": (4, 3, 6),
         "refined_map": (4, 6, 5, 7),
@@ -197,6 +199,10 @@ def test_attend_agrees_with_forward_and_with_its_own_parts(make_dcn, images):
     assert torch.equal(look.entropy, entropy(look.coarse_logits))
     torch.testing.assert_close(look.saliency, saliency_map(dcn.top, look.coarse_map))
     torch.testing.assert_close(look.logits, dcn.top(look.refined_map))
+    framed = F.pad(images, (9,) * 4)
+    for image, patches, boxes in zip(framed, look.patches, (look.boxes + 9).tolist(), strict=True):
+        for patch, (top, left, bottom, right) in zip(patches, boxes, strict=True):
+            assert torch.equal(patch, image[:, top:bottom, left:right])
 
 
 # The refined map
@@ -298,19 +304,139 @@ def test_no_gradient_flows_through_the_choice_of_cells(make_dcn, images, labels)
 # Policies
 
 
-def test_a_policy_is_any_callable_from_model_images_and_coarse_map_to_scores(make_dcn, images):
-    targets = torch.tensor([5, 0, 34, 20])
-    calls = []
+TARGETS = torch.tensor([5, 0, 34, 20])
 
-    def one_hot(model, given_images, coarse_map):
-        calls.append(model)
-        assert torch.equal(given_images, images)
-        assert torch.equal(coarse_map, model.coarse(images))
-        return F.one_hot(targets, ALL_CELLS).reshape(4, 5, 7)
 
-    dcn = make_dcn(k=1, policy=one_hot)
-    assert dcn.attend(images).cells[:, 0].tolist() == targets.tolist()
-    assert calls == [dcn]
+def one_hot(_first: FirstLook) -> Tensor:
+    return F.one_hot(TARGETS, ALL_CELLS).reshape(4, 5, 7)
+
+
+def test_a_policy_is_any_function_of_the_first_look(make_dcn, images):
+    """Which knows what `attend` tells of it."""
+    dcn, expected = make_dcn(k=1), make_dcn().attend(images)
+
+    def policy(first):
+        assert first.top is dcn.top
+        assert torch.equal(first.images, images)
+        for name in ("coarse_map", "coarse_logits", "entropy", "saliency"):
+            assert torch.equal(getattr(first, name), getattr(expected, name)), name
+        return one_hot(first)
+
+    dcn.policy = policy
+    assert dcn.attend(images).cells[:, 0].tolist() == TARGETS.tolist()
+
+
+def test_the_first_look_predicts_once_and_only_if_it_is_asked_to(make_dcn, images, monkeypatch):
+    passes = []
+    first_pass = QuickPasses._first
+    monkeypatch.setattr(QuickPasses, "_first", lambda self: passes.append(self) or first_pass(self))
+    dcn = make_dcn()
+    for policy, count in (
+        ("coarse-norm", 0),
+        ("entropy-gradient", 1),
+        (lambda first: first.saliency + first.saliency * first.entropy[:, None, None], 1),
+    ):
+        passes.clear()
+        dcn(images, policy=policy)
+        assert len(passes) == count
+
+
+def test_the_policy_of_a_call_is_as_good_as_the_models_own(make_dcn, images):
+    dcn = make_dcn()
+    own = dcn.policy
+    for policy in ("center", "coarse-norm", "class-score-gradient", one_hot):
+        expected = make_dcn(policy=policy)
+        assert torch.equal(dcn(images, policy=policy), expected(images))
+        assert torch.equal(dcn.attend(images, 2, policy=policy).cells, expected.attend(images, 2).cells)
+    assert dcn.policy is own
+    with pytest.raises(ValueError, match=r"one of entropy-gradient.*got 'best'"):
+        dcn(images, policy="best")
+    with pytest.raises(ValueError, match="cells or a policy, not both"):
+        dcn(images, cells=torch.zeros(4, 1, dtype=torch.int64), policy="center")
+    with pytest.raises(ValueError, match=r"must score \(5, 7\) cells, got \(4, 7, 5\)"):
+        dcn(images, policy=lambda first: first.saliency.mT)
+
+
+def test_a_policy_without_gradients_of_its_own_leaves_the_network_its(make_dcn, images, labels):
+    """The convolution that both passes start from is not the policy's."""
+    quiet = torch.no_grad()(lambda first: first.saliency)
+    plain, other = make_dcn().train(), make_dcn(policy=quiet).train()
+    expected = gradients(plain, plain.loss(images, labels)[0])
+    assert all(
+        torch.equal(value, expected[name]) for name, value in gradients(other, other.loss(images, labels)[0]).items()
+    )
+
+
+class OldScores(nn.Module):
+    """A policy as they were, with weights of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, model: nn.Module, given_images: Tensor, coarse_map: Tensor) -> Tensor:
+        assert torch.equal(coarse_map, model.coarse(given_images))
+        return self.weight * one_hot(coarse_map)
+
+
+@pytest.mark.parametrize("old", [lambda model, images, coarse_map: OldScores()(model, images, coarse_map), OldScores()])
+def test_a_policy_of_model_images_and_coarse_map_still_works_with_a_warning(make_dcn, images, old):
+    with pytest.warns(DeprecationWarning, match=r"def policy\(first\)"):
+        dcn = make_dcn(k=1, policy=old)
+    assert copy.deepcopy(dcn).attend(images).cells[:, 0].tolist() == TARGETS.tolist()
+    assert len(list(dcn.parameters())) == len(list(make_dcn().parameters())) + isinstance(old, nn.Module)
+    with pytest.warns(DeprecationWarning, match=r"def policy\(first\)"):
+        assert torch.equal(make_dcn()(images, k=1, policy=old), dcn(images))
+
+
+# Many k at once
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("policy", [*(name for name in POLICIES if name != "random"), one_hot])
+def test_a_sweep_gives_what_each_k_gives_for_one_pass_through_the_fine_layers(make_dcn, images, policy, plain):
+    dcn = make_dcn()
+    if plain:
+        dcn.top.register_forward_hook(lambda *_: None)  # a watched top takes no shortcuts
+    calls, ks = calls_of(dcn.fine), (4, 0, 9, 1, 4)
+    found = dcn.sweep(images, ks, policy=policy)
+    assert calls == [9 * 4]
+    assert list(found) == [4, 0, 9, 1]
+    for k, logits in found.items():
+        torch.testing.assert_close(logits, dcn(images, k=k, policy=policy))
+
+
+def test_a_sweep_over_given_cells_takes_the_first_of_them(make_dcn, images):
+    dcn, cells = make_dcn(), torch.rand(4, ALL_CELLS).argsort(1)[:, :6]
+    calls = calls_of(dcn.fine)
+    for k, logits in dcn.sweep(images, range(4), cells=cells).items():
+        torch.testing.assert_close(logits, dcn(images, cells=cells[:, :k]))
+    assert calls[0] == 3 * 4
+
+
+def test_a_sweep_of_random_cells_draws_once(make_dcn, images):
+    dcn = make_dcn()
+    torch.manual_seed(1)
+    found = dcn.sweep(images, (2, 5), policy="random")
+    torch.manual_seed(1)
+    cells = dcn.attend(images, 5, policy="random").cells
+    for k, logits in found.items():
+        torch.testing.assert_close(logits, dcn(images, cells=cells[:, :k]))
+
+
+@pytest.mark.parametrize(
+    ("ks", "options", "error", "message"),
+    [
+        ((), {}, ValueError, "at least one number of patches"),
+        ((1, 36), {}, ValueError, r"0\.\.35, got 36"),
+        ((1, 2.0), {}, TypeError, r"int, got 2\.0"),
+        ((1, 3), {"cells": torch.zeros(4, 2, dtype=torch.int64)}, ValueError, r"0\.\.2, got 3"),
+        ((1,), {"cells": torch.zeros(2, 2, dtype=torch.int64)}, ValueError, r"\(4, k\)"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused(make_dcn, images, ks, options, error, message):
+    with pytest.raises(error, match=message):
+        make_dcn().sweep(images, ks, **options)
 
 
 @pytest.mark.parametrize("policy", ["entropy-gradient", "random", "center", "coarse-norm"])

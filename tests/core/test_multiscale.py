@@ -150,14 +150,28 @@ def test_counting_sees_the_network_on_its_canvas():
     assert count_multiplications(MultiScaleNetwork(network, pyramid), k=2).k == 2
 
 
-def test_patch_boxes_are_those_of_the_image_as_it_is():
-    pyramid = small_pyramid()
+@pytest.mark.parametrize("scales", [1, SCALES])
+def test_the_boxes_of_a_look_are_those_of_the_image_as_it_is(scales):
+    pyramid = small_pyramid(scales)
     network = MultiScaleNetwork(small_dcn(pyramid), pyramid)
-    look = network.attend(torch.rand(2, 1, 16, 24))
-    assert torch.equal(network.patch_boxes(look), pyramid.locate(look.cells)[1])
-    single = small_dcn(small_pyramid(1))
-    look = single.attend(torch.rand(2, 1, 16, 24))
-    assert torch.equal(single.patch_boxes(look), small_pyramid(1).locate(look.cells)[1])
+    every = torch.arange(pyramid.map_shape[0] * pyramid.map_shape[1]).expand(2, -1)
+    for options in ({}, {"cells": every}):  # those between the scales too
+        look = network.attend(torch.rand(2, 1, 16, 24), **options)
+        assert torch.equal(look.boxes, pyramid.locate(look.cells)[1])
+        with pytest.warns(DeprecationWarning, match=r"look\.boxes"):
+            assert network.patch_boxes(look) is look.boxes
+    single = SingleCapacityNetwork(layers=network.network.coarse, top=network.network.top)
+    look = MultiScaleNetwork(single, pyramid).attend(images := torch.rand(2, 1, 16, 24))
+    assert look.boxes.shape == (2, 0, 4)
+    assert torch.equal(look.logits, network(images, k=0))
+
+
+@pytest.mark.parametrize("policy", ["entropy-gradient", "class-score-gradient"])
+def test_a_sweep_at_several_scales_gives_what_each_k_gives(policy):
+    pyramid, images = small_pyramid(), torch.rand(3, 1, 16, 24)
+    network = MultiScaleNetwork(small_dcn(pyramid), pyramid).eval()
+    for k, logits in network.sweep(images, (0, 3, 5), policy=policy).items():
+        torch.testing.assert_close(logits, network(images, k=k, policy=policy))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -169,10 +183,18 @@ def test_at_several_scales_a_policy_looks_at_the_scales_alone_or_is_refused(poli
     if (pyramid.locate(network.attend(pyramid.pack(images), k=every).cells)[0] >= 0).all():
         MultiScaleNetwork(network, pyramid)
     else:
-        with pytest.raises(ValueError, match="would choose cells between the scales: at 3 scales"):
-            MultiScaleNetwork(network, pyramid)
+        by_gradient = MultiScaleNetwork(small_dcn(pyramid), pyramid)
+        for use in (
+            lambda: MultiScaleNetwork(network, pyramid),
+            lambda: by_gradient(images, policy=policy),
+            lambda: by_gradient.attend(images, policy=POLICIES[policy]),
+            lambda: by_gradient.sweep(images, (1, 2), policy=policy),
+        ):
+            with pytest.raises(ValueError, match="would choose cells between the scales: at 3 scales"):
+                use()
     one = small_pyramid(1)
     MultiScaleNetwork(small_dcn(one, policy=policy), one)
+    assert MultiScaleNetwork(small_dcn(one), one)(images, policy=policy).shape == (3, 3, 4)
 
 
 def test_wrong_images_and_pyramids_are_refused():
@@ -186,6 +208,6 @@ def test_wrong_images_and_pyramids_are_refused():
         small_pyramid(0)
     single = SingleCapacityNetwork(layers=nn.Conv2d(1, 5, 3, stride=2), top=RegionsTop(pyramid))
     with pytest.raises(TypeError, match="chooses no patches"):
-        MultiScaleNetwork(single, pyramid).attend(torch.rand(1, 1, 16, 24))
+        MultiScaleNetwork(single, pyramid).sweep(torch.rand(1, 1, 16, 24), (0, 1))
     with pytest.raises(ValueError, match="16x24 pixels, got"):
         MultiScaleNetwork(single, pyramid)(torch.rand(1, 1, 16, 32))

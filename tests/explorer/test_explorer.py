@@ -141,23 +141,19 @@ def test_cells_may_be_given(make_dcn):
 
 
 def test_another_policy_leaves_the_model_its_own(make_dcn):
-    dcn = make_dcn()
-    own = dcn.policy
-    looker = with_policy(dcn, "center")
-    assert (dcn.policy, looker.policy) == (own, POLICIES["center"])
-    assert looker.fine is dcn.fine
-
-
-def test_a_policy_that_is_a_module_can_be_replaced_and_put_in(make_dcn):
     class Brightest(torch.nn.Module):
-        def forward(self, model, images, coarse_map):
-            return coarse_map.sum(1)
+        def forward(self, first):
+            return first.coarse_map.sum(1)
 
-    learned, plain = Brightest(), make_dcn()
+    image, learned, plain = torch.rand(1, 11, 15, dtype=torch.float64), Brightest(), make_dcn()
     own = make_dcn(policy=learned)
-    assert with_policy(own, "center").policy is POLICIES["center"]
+    for policy, expected in ((learned, own), ("center", make_dcn(policy="center"))):
+        for dcn in (plain, own):
+            found = looks(dcn, image, policy=policy)[4].cells
+            assert torch.equal(found, expected.attend(image[None], k=4).cells[0])
+    with pytest.warns(DeprecationWarning, match=r"dcn\(images, policy=policy\)"):
+        assert with_policy(own, "center").policy is POLICIES["center"]
     assert own.policy is learned
-    assert with_policy(plain, learned).policy is learned
     assert plain.policy is POLICIES["entropy-gradient"]
 
 
@@ -220,7 +216,7 @@ def test_every_policy_looks_where_it_should(explorer, dcns, data, policy):
         again = Explorer(dcns, data, {}).view(Choices(MODEL, index=2, policy=policy))
         assert torch.equal(again.looks[8].cells, cells)  # else the patches would jump while you look
     else:
-        assert torch.equal(cells, with_policy(dcns[MODEL], policy).attend(data[2][0][None], k=8).cells[0])
+        assert torch.equal(cells, dcns[MODEL].attend(data[2][0][None], k=8, policy=policy).cells[0])
 
 
 def test_random_cells_leave_the_generator_alone(explorer):
@@ -279,7 +275,7 @@ def test_the_score_compares_the_latest_patches_of_each_image_with_the_gradients(
 
 def test_what_a_hand_chooses_costs_no_saliency(explorer, dcns):
     view = explorer.view(Choices(MODEL, index=1, cells=(200, 201)))
-    parts = count_multiplications(with_policy(dcns[MODEL], "center"), k=2)
+    parts = count_multiplications(dcns[MODEL], k=2, policy="center")
     assert view.hand.multiplications == parts.total < view.multiplications[2]
 
 
@@ -442,10 +438,12 @@ def test_sweep_and_finder_belong_to_an_explorer(widget, explorer, data):
 def test_the_scripts_travel_with_the_wheel():
     files = {file.distribution_path for file in WheelBuilder(str(project_root())).recurse_included_files()}
     here = {
-        f"dcnlib/widgets/{path.name}" for path in (project_root() / "dcnlib" / "widgets").iterdir() if path.is_file()
+        f"dcnlib/explorer/widgets/{path.name}"
+        for path in (project_root() / "dcnlib" / "explorer" / "widgets").iterdir()
+        if path.is_file()
     }
     assert here <= files
-    assert {"dcnlib/widgets/explorer.js", "dcnlib/widgets/style.css"} <= here
+    assert {"dcnlib/explorer/widgets/explorer.js", "dcnlib/explorer/widgets/style.css"} <= here
 
 
 # Pictures

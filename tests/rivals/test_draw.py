@@ -103,7 +103,7 @@ def test_the_loss_reaches_every_weight(pictures):
 
 def test_a_look_tells_what_was_read_where(pictures):
     draw = tiny_draw()
-    look = draw.look(pictures)
+    look = draw.attend(pictures)
     torch.testing.assert_close(look.logits, draw(pictures))
     assert look.glimpses.shape == (5, 3, 1, 4, 4)
     assert look.sigmas.shape == (5, 3)
@@ -112,6 +112,8 @@ def test_a_look_tells_what_was_read_where(pictures):
     half = 2 * 8 / 3
     expected = torch.tensor([3.5 - half, 4.5 - half, 3.5 + half, 4.5 + half], dtype=torch.float64)
     torch.testing.assert_close(look.boxes[0, 0], expected)
+    with pytest.warns(DeprecationWarning, match=r"draw\.attend"):
+        assert torch.equal(draw.look(pictures, glimpses=2).boxes, look.boxes[:, :2])
 
 
 def test_a_tiny_task_is_learned_with_clipped_gradients(quadrants):

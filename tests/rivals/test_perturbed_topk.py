@@ -11,6 +11,7 @@ from torch.utils.data import TensorDataset
 from dcnlib import DynamicCapacityNetwork, Geometry, TrainingSettings, fit, seed_everything, select_patches
 from dcnlib.core.passes import GlobalMaxPool
 from dcnlib.core.patches import replace_cells
+from dcnlib.core.policies import FirstLook
 from dcnlib.models.cluttered_mnist import ScoreLayers
 from dcnlib.models.specs import ModelSpec
 from dcnlib.rivals.perturbed_topk import PerturbedTopKNetwork, learned_scores, perturbed_topk, refine_softly
@@ -156,7 +157,7 @@ def test_in_eval_mode_it_is_a_dynamic_capacity_network_with_a_learned_policy(mak
     network = make_network()
     trio = {"coarse": network.coarse, "fine": network.fine, "top": network.top}
     dcn = DynamicCapacityNetwork(
-        **trio, k=3, image_shape=(1, 11, 15), policy=lambda _model, _images, c: network.scorer(c)
+        **trio, k=3, image_shape=(1, 11, 15), policy=lambda first: network.scorer(first.coarse_map)
     ).eval()
     for k in (None, 0, 1, ALL_CELLS):
         assert torch.equal(network(images, k=k), dcn(images, k=k))
@@ -177,7 +178,7 @@ def test_a_soft_refinement_by_hard_indicators_replaces_cells():
 def test_with_scores_far_apart_a_training_step_is_that_of_the_hard_choice(make_network, make_dcn, images, labels):
     """Loss, parts and all gradients of a Dynamic Capacity Network in training mode that looks at the same cells."""
     network = make_network(FixedScores(), sigma=1e-5, hint_weight=0.3).train()
-    dcn = make_dcn(policy=lambda _model, _images, c: FixedScores()(c), hint_weight=0.3).train()
+    dcn = make_dcn(policy=lambda first: FixedScores()(first.coarse_map), hint_weight=0.3).train()
     (loss, parts), (expected, expected_parts) = network.loss(images, labels), dcn.loss(images, labels)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(parts, expected_parts)
@@ -308,7 +309,7 @@ def test_the_policy_is_the_scorer_and_copies_keep_their_own(make_network, images
     network = make_network()
     twin = copy.deepcopy(network)
     nn.init.zeros_(twin.scorer[2].weight)
-    scores = learned_scores(network, images, network.coarse(images))
+    scores = learned_scores(FirstLook(network, images, network.coarse(images)))
     assert torch.equal(network.attend(images).cells, select_patches(scores, 3))
     assert twin.attend(images).cells.tolist() == [[0, 1, 2]] * 4
     assert twin.policy is network.policy is learned_scores
@@ -318,7 +319,7 @@ def test_scores_stay_in_float32_under_autocast():
     network = ModelSpec("perturbed-topk").build().eval()
     coarse_map = torch.rand(2, 24, 23, 23)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        scores = learned_scores(network, torch.rand(2, 1, 100, 100), coarse_map)
+        scores = learned_scores(FirstLook(network, torch.rand(2, 1, 100, 100), coarse_map))
     assert torch.equal(scores, network.scorer(coarse_map))
 
 

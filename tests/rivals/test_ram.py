@@ -61,15 +61,18 @@ def test_locations_run_from_edge_to_edge():
 
 def test_a_look_tells_what_was_seen_where(pictures):
     ram = tiny_ram()
-    look = ram.look(pictures)
+    look = ram.attend(pictures)
     assert look.locations.shape == (5, 3, 2)
     assert look.locations[:, 0].tolist() == [[3, 4]] * 5  # the first is at the middle
-    assert look.boxes.shape == (5, 3, 2, 4)
-    assert look.boxes[0, 0].tolist() == [[2, 3, 4, 5], [1, 2, 5, 6]]
+    assert look.crops.shape == (5, 3, 2, 4)
+    assert look.crops[0, 0].tolist() == [[2, 3, 4, 5], [1, 2, 5, 6]]
+    assert torch.equal(look.boxes, look.crops[:, :, 0])  # what it sees in full resolution
     torch.testing.assert_close(look.glimpses[:, 0, 0], pictures[:, :, 2:4, 3:5])
     torch.testing.assert_close(look.logits, ram(pictures))
-    middles = (look.boxes[..., :2] + look.boxes[..., 2:]) / 2
+    middles = (look.crops[..., :2] + look.crops[..., 2:]) / 2
     assert (middles - look.locations[:, :, None]).abs().max() <= 0.5
+    with pytest.warns(DeprecationWarning, match=r"ram\.attend"):
+        assert torch.equal(ram.look(pictures, glimpses=2).crops, ram.attend(pictures, glimpses=2).crops)
 
 
 # Its answers
@@ -302,7 +305,7 @@ def test_the_location_network_learns_where_the_answer_is():
     )
     settings = TrainingSettings(epochs=40, batch_size=16, learning_rate=0.01, device="cpu")
     fit(model, data, data, settings)
-    (y, x) = model.look(images[:1]).locations[0, 1].tolist()
+    (y, x) = model.attend(images[:1]).locations[0, 1].tolist()
     assert abs(y - 3) <= 3
     assert abs(x - 3) <= 3
     assert evaluate(model, data).rate.errors == 0

@@ -42,7 +42,7 @@ def test_uniform_attention_is_the_fine_model_exactly(images, labels, training):
 
 def test_weights_are_a_distribution_times_the_number_of_cells(images):
     soft = make_soft()
-    look = soft.look(images)
+    look = soft.attend(images)
     assert look.weights.shape == (4, 4, 6)
     assert (look.weights > 0).all()
     torch.testing.assert_close(look.weights.sum((1, 2)), torch.full((4,), 24, dtype=torch.float64))
@@ -51,6 +51,9 @@ def test_weights_are_a_distribution_times_the_number_of_cells(images):
         (look.weights[:, 1, 2] / look.weights[:, 3, 0]).log(), (scores[:, 1, 2] - scores[:, 3, 0])
     )
     assert torch.equal(look.logits, soft(images))
+    assert look.boxes.shape == (4, 0, 4)
+    with pytest.warns(DeprecationWarning, match=r"soft\.attend"):
+        assert torch.equal(soft.look(images).weights, look.weights)
 
 
 def test_attention_on_one_cell_leaves_its_fine_vector_alone(images):
@@ -79,7 +82,7 @@ def test_the_papers_layers_score_and_see_the_same_places():
     soft = SoftAttentionNetwork(
         coarse=CoarseLayers(), scorer=ScoreLayers(), fine=FineLayers(), top=TopLayers(), image_shape=(1, 100, 100)
     ).eval()
-    assert soft.look(torch.rand(2, 1, 100, 100)).weights.shape == (2, 22, 22)
+    assert soft.attend(torch.rand(2, 1, 100, 100)).weights.shape == (2, 22, 22)
 
 
 def test_the_loss_reaches_coarse_layers_scorer_fine_and_top_layers(images, labels):
