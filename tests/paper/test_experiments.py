@@ -9,7 +9,6 @@ from svhn_files import sample_entries, write_folder
 
 from dcnlib import ClutteredMNIST, TrainingSettings, evaluate, fit, load_cluttered, load_record
 from dcnlib.data.cluttered_mnist import SEEDS
-from dcnlib.data.house_numbers import svhn
 from dcnlib.data.house_numbers.images import TRAINING_DISTURBANCE, HouseNumberImages, project_images
 from dcnlib.data.house_numbers.rendered import render_numbers
 from dcnlib.models.pretrained import load_run
@@ -127,7 +126,7 @@ def test_runs_of_house_numbers_cover_all_models_at_all_scales_and_several_seeds(
 def test_notebooks_evaluate_on_photographs_or_on_rendered_numbers_where_there_are_none(monkeypatch, tmp_path):
     assert number_validation_set("smoke").numbers.source == "rendered"
     monkeypatch.setenv("DCNLIB_DATA", str(tmp_path))
-    monkeypatch.setattr(svhn, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda _: str(tmp_path / "cache"))
     data = number_validation_set("fast")
     assert (data.numbers.source, len(data)) == ("rendered", 400)
     folder = write_folder(tmp_path / "SVHN" / "train", sample_entries(40))

@@ -80,6 +80,8 @@ class HouseNumbers:
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{count} images need {name} of shape {shape}, got {getattr(self, name).shape}")
+        if not (np.issubdtype(self.labels.dtype, np.integer) and np.issubdtype(self.boxes.dtype, np.floating)):
+            raise TypeError(f"labels must be integers and boxes floats, got {self.labels.dtype}, {self.boxes.dtype}")
         if count == 0:
             raise ValueError("a set of house numbers must not be empty")
         present = self.present

@@ -8,11 +8,11 @@ not on number types, on the objects' order or names, or on the orientation of li
 What can't be read as a whole is an error. A single bad entry is left out and counted (see `Dropped`).
 """
 
+import gzip
 import hashlib
 import os
 import tarfile
 import tempfile
-import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,8 @@ from h5py import h5d, h5g, h5r, h5s
 from PIL import Image
 
 from dcnlib.data.house_numbers.numbers import FRAME, NO_DIGIT, POSITIONS, Dropped, HouseNumbers, in_frame
-from dcnlib.utils.files import atomic_write, cache_folder
+from dcnlib.utils.cache import Arrays, cached
+from dcnlib.utils.files import cache_folder, data_roots
 
 LABELS_FILE = "digitStruct.mat"
 WEB_PAGE = "http://ufldl.stanford.edu/housenumbers/"
@@ -40,24 +41,22 @@ class BadEntry(Exception):
 
 
 def find_svhn(part: str, root: str | Path | None = None) -> Path:
-    """The folder of one part (train, test or extra): in `root`, else $DCNLIB_DATA, else the user's cache.
+    """The folder of one part (train, test or extra), in the first of `data_roots(root)` that has it.
 
     Each may hold the part itself or in `SVHN/`, as a folder or as an archive that is unpacked into the cache.
     """
-    if root is not None:
-        bases = [Path(root)]
-    else:
-        given = os.environ.get("DCNLIB_DATA")
-        bases = [*([Path(given)] if given else []), cache_folder()]
+    bases = data_roots(root)
     for base in bases:
         for place in (base / "SVHN", base):
             if (place / part / LABELS_FILE).is_file():
                 return place / part
             if (place / f"{part}.tar.gz").is_file():
                 return unpack(place / f"{part}.tar.gz", part)
+    looked = " or ".join(map(str, bases)) or "any place: DCNLIB_DATA isn't set, and this user has no home for a cache"
     raise FileNotFoundError(
-        f"no SVHN/{part}/{LABELS_FILE} and no SVHN/{part}.tar.gz in {' or '.join(map(str, bases))}; put {part}.tar.gz "
-        f"from {WEB_PAGE} (format 1) into {bases[0] / 'SVHN'}, or use source='rendered'"
+        f"no SVHN/{part}/{LABELS_FILE} and no SVHN/{part}.tar.gz in {looked}; put {part}.tar.gz from {WEB_PAGE} "
+        f"(format 1) into {bases[0] / 'SVHN' if bases else 'a folder SVHN in $DCNLIB_DATA'}, or use the rendered "
+        "numbers (source rendered)"
     )
 
 
@@ -65,19 +64,25 @@ def unpack(archive: Path, part: str) -> Path:
     """The part's folder, unpacked from an official archive into the user's cache unless it is there already.
 
     Only plain files and folders below the archive's own folder are taken. Raises ValueError for any other member and
-    for a damaged archive; then nothing stays behind.
+    for a damaged archive; then nothing stays behind. Raises FileNotFoundError for a user without a cache.
     """
+    cache = cache_folder()
+    if cache is None:
+        raise FileNotFoundError(f"this user has no home, so no cache to unpack {archive} into: unpack it where it is")
     with archive.open("rb") as file:  # gzip ends in a checksum and the size of what it holds: a key of the content
         file.seek(-min(8, archive.stat().st_size), os.SEEK_END)
         key = f"{archive.stat().st_size:x}-{file.read().hex()}"
-    folder = cache_folder() / "unpacked" / f"{part}-{key}"
+    folder = cache / "unpacked" / f"{part}-whole-{key}"
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         try:
-            with tarfile.open(archive, "r:gz") as members:
-                members.extractall(scratch, filter=_plain_member)
+            with gzip.open(archive) as content:
+                with tarfile.open(fileobj=content, mode="r|") as members:
+                    members.extractall(scratch, filter=_plain_member)
+                while content.read(1 << 20):  # the checksum stands at the end, behind what tarfile reads
+                    pass
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise ValueError(f"can't unpack {archive}: {error}") from error
         if not (Path(scratch) / part / LABELS_FILE).is_file():
@@ -95,20 +100,18 @@ def _plain_member(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | Non
 
 def read_svhn(folder: Path) -> HouseNumbers:
     """All house numbers of a folder, from the user's cache if exactly these files were read before."""
-    cached = cache_folder() / f"house-numbers-{_digest(folder)}.npz"
-    try:
-        with np.load(cached, allow_pickle=False) as arrays:
-            dropped = Dropped(*(int(count) for count in arrays["dropped"]))
-            stored = {name: arrays[name] for name in ("images", "labels", "boxes", "names")}
-            return HouseNumbers(**stored, source="svhn", split=folder.name, dropped=dropped)
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        pass  # no cache yet, or a damaged one: it is made anew
-    numbers = decode_svhn(folder)
-    arrays = {name: getattr(numbers, name) for name in ("images", "labels", "boxes", "names")}
-    arrays["dropped"] = np.array(list(asdict(numbers.dropped).values()))
-    with suppress(OSError):  # a read-only home only costs time
-        atomic_write(cached, lambda file: np.savez(file, **arrays))
-    return numbers
+    parts = ("images", "labels", "boxes", "names")
+
+    def read(arrays: Arrays) -> HouseNumbers:
+        dropped = Dropped(*(int(count) for count in arrays["dropped"]))
+        return HouseNumbers(**{name: arrays[name] for name in parts}, source="svhn", split=folder.name, dropped=dropped)
+
+    def make() -> Arrays:
+        numbers = decode_svhn(folder)
+        dropped = np.array(list(asdict(numbers.dropped).values()))
+        return {**{name: getattr(numbers, name) for name in parts}, "dropped": dropped}
+
+    return cached(f"house-numbers-{_digest(folder)}", read=read, make=make)
 
 
 def decode_svhn(folder: Path) -> HouseNumbers:

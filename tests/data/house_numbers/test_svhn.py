@@ -2,7 +2,9 @@
 
 import io
 import os
+import shutil
 import tarfile
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from dcnlib.data.house_numbers.svhn import decode_svhn, find_svhn, read_svhn, un
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch) -> Path:
     """Nothing of the user's own cache is read or written."""
-    monkeypatch.setattr(dcnlib.data.house_numbers.svhn, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda _: str(tmp_path / "cache"))
     monkeypatch.delenv("DCNLIB_DATA", raising=False)
     return tmp_path / "cache"
 
@@ -312,6 +314,69 @@ def test_a_truncated_archive_is_an_error_and_leaves_nothing(tmp_path, own_cache,
     with pytest.raises(ValueError, match=r"test\.tar\.gz"):
         unpack(archive, "test")
     assert list((own_cache / "unpacked").iterdir()) == []
+
+
+def test_a_damaged_archive_gives_the_right_data_or_an_error_and_harms_no_later_one(tmp_path, own_cache):
+    """Also where the damage is behind what unpacking has to read: gzip's checksum is the last thing in the file."""
+    archive = archive_of(write_folder(tmp_path / "made" / "test", sample_entries(3)), tmp_path / "test.tar.gz")
+    whole, expected = archive.read_bytes(), decode_svhn(tmp_path / "made" / "test")
+    refused = 0
+    for place in [*range(10, len(whole), len(whole) // 40), *range(len(whole) - 10, len(whole))]:
+        archive.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        try:
+            numbers = decode_svhn(unpack(archive, "test"))
+        except ValueError:
+            refused += 1
+        else:
+            assert np.array_equal(numbers.images, expected.images)
+        archive.write_bytes(whole)
+        numbers = decode_svhn(unpack(archive, "test"))
+        assert np.array_equal(numbers.images, expected.images)
+        assert np.array_equal(numbers.labels, expected.labels)
+        shutil.rmtree(own_cache)
+    assert refused > 40
+
+
+def test_a_partly_unpacked_folder_says_how_much_is_missing(tmp_path):
+    folder = write_folder(tmp_path / "test", [*sample_entries(9), bad(name="10.png", labels=[11.0, 1.0])])
+    for number in range(1, 8):
+        (folder / f"{number}.png").unlink()
+    for _ in ("decoded", "from the cache"):
+        with pytest.warns(UserWarning, match=r"7 of 10 images .*digitStruct\.mat are missing, 3 are there"):
+            assert len(load_house_numbers("test", source="svhn", root=tmp_path)) == 2
+
+
+def test_a_whole_folder_warns_of_nothing(tmp_path):
+    write_folder(tmp_path / "test", [*sample_entries(3), bad(name="4.png", labels=[11.0, 1.0])])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(load_house_numbers("test", source="svhn", root=tmp_path)) == 3
+
+
+def test_without_a_cache_folders_are_read_and_archives_say_why_not(tmp_path, monkeypatch):
+    def no_home(_):
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr("platformdirs.user_cache_dir", no_home)
+    folder = write_folder(tmp_path / "test", sample_entries(3))
+    assert len(load_house_numbers("test", source="svhn", root=tmp_path)) == 3
+    archive_of(folder, tmp_path / "train.tar.gz")
+    with pytest.raises(FileNotFoundError, match=r"no cache to unpack .*train\.tar\.gz into: unpack it where it is"):
+        load_house_numbers("train", source="svhn", root=tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"DCNLIB_DATA isn't set.*no home.*rendered"):
+        load_house_numbers("train", source="svhn")
+
+
+@pytest.mark.parametrize("part", ["labels", "boxes"])
+def test_a_cache_of_another_type_is_made_anew(tmp_path, own_cache, part):
+    folder = write_folder(tmp_path / "train", sample_entries(3))
+    first = read_svhn(folder)
+    (cached,) = own_cache.glob("*.npz")
+    with np.load(cached) as arrays:
+        stored = dict(arrays)
+    other = stored[part].astype(float if part == "labels" else int)
+    np.savez(cached, **stored | {part: other})
+    assert getattr(read_svhn(folder), part).dtype == getattr(first, part).dtype
 
 
 def test_an_archive_of_something_else_is_an_error(tmp_path):
