@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from dcnlib.models.cluttered_mnist import CoarseLayers as CoarseLayers
     from dcnlib.models.cluttered_mnist import FineLayers as FineLayers
     from dcnlib.models.cluttered_mnist import TopLayers as TopLayers
+    from dcnlib.models.pretrained import load_model as load_model
     from dcnlib.models.pretrained import load_pretrained as load_pretrained
-    from dcnlib.paper.records import load_record as load_record
     from dcnlib.training.evaluation import evaluate as evaluate
     from dcnlib.training.loop import fit as fit
     from dcnlib.training.settings import TrainingSettings as TrainingSettings
     from dcnlib.utils.device import seed_everything as seed_everything
+    from dcnlib.utils.records import load_record as load_record
 
 __all__ = [
     "Attention",
@@ -52,6 +53,7 @@ __all__ = [
     "extract_patches",
     "fit",
     "load_cluttered",
+    "load_model",
     "load_pretrained",
     "load_record",
     "saliency_map",
@@ -76,8 +78,9 @@ _PLACES = {
     "CoarseLayers": "dcnlib.models.cluttered_mnist",
     "FineLayers": "dcnlib.models.cluttered_mnist",
     "TopLayers": "dcnlib.models.cluttered_mnist",
+    "load_model": "dcnlib.models.pretrained",
     "load_pretrained": "dcnlib.models.pretrained",
-    "load_record": "dcnlib.paper.records",
+    "load_record": "dcnlib.utils.records",
     "evaluate": "dcnlib.training.evaluation",
     "fit": "dcnlib.training.loop",
     "TrainingSettings": "dcnlib.training.settings",

@@ -139,7 +139,6 @@ MODULES = {
     "dcnlib.rendered_numbers": ("dcnlib.data.house_numbers.rendered",),
     "dcnlib.results": (
         "dcnlib.utils.records",
-        "dcnlib.paper.records",
         "dcnlib.utils.files",
         "dcnlib.utils.statistics",
     ),

@@ -28,7 +28,8 @@ from dcnlib import (
 )
 from dcnlib.data.cluttered_mnist import ClutterRules
 from dcnlib.data.digits import Digits, load_digits
-from dcnlib.models.specs import IMAGE_SHAPE, ModelSpec
+from dcnlib.models.specs import FineSpec, spec_from_record
+from dcnlib.models.tasks import CLUTTERED_MNIST
 from dcnlib.rivals.draw import DrawClassifier
 from dcnlib.rivals.ram import RecurrentAttentionModel
 from dcnlib.utils.device import resolve_device
@@ -47,6 +48,7 @@ def draw(**options: Any) -> DrawClassifier:
     return DrawClassifier(image_shape=IMAGE_SHAPE, **options)
 
 
+IMAGE_SHAPE = CLUTTERED_MNIST.image_shape
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "single": lambda: SingleCapacityNetwork(layers=CoarseLayers(), top=TopLayers(), image_shape=IMAGE_SHAPE),
     "single, any size": lambda: SingleCapacityNetwork(layers=CoarseLayers(), top=TopLayers()),
@@ -239,7 +241,7 @@ def test_scores_of_no_known_shape_have_no_entropy(shape):
         "device": (lambda: TrainingSettings(device="tpu"), ValueError, "cuda.*'tpu'"),
         "precision": (lambda: TrainingSettings(precision="float16"), ValueError, "bfloat16.*'float16'"),
         "setting": (lambda: TrainingSettings(epoch=3), TypeError, "epoch"),
-        "model": (lambda: ModelSpec("dnc"), ValueError, "dcn.*'dnc'"),
+        "model": (lambda: spec_from_record({"kind": "dnc"}), ValueError, "dcn.*'dnc'"),
         "rule": (lambda: ClutterRules(clutter=3), TypeError, "clutter"),
         "record": (lambda: load_record("dcn-k9"), FileNotFoundError, "dcn-k9"),
         "nothing to evaluate": (
@@ -393,7 +395,7 @@ def test_training_digits_that_are_not_mnists_are_refused(tmp_path):
 def test_weights_of_another_model_are_refused(tmp_path):
     path = tmp_path / "coarse.safetensors"
     save_weights(path, MODELS["single"]())
-    fine_model = ModelSpec("fine").build()
+    fine_model = FineSpec().build()
     deeper = SingleCapacityNetwork(layers=CoarseLayers(out_channels=25), top=TopLayers(in_channels=25))
     for model in (fine_model, deeper, MODELS["dcn"]()):
         before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -20,7 +20,8 @@ from dcnlib.analysis.ablation import ControlSettings
 from dcnlib.analysis.speed import BenchmarkSettings
 from dcnlib.data.house_numbers.images import COMPOSED, TRAINING_DISTURBANCE
 from dcnlib.models.pretrained import PRETRAINED
-from dcnlib.models.specs import ModelSpec
+from dcnlib.models.specs import SPECS
+from dcnlib.models.tasks import HouseNumbersTask
 from dcnlib.paper.benchmark_tables import inference_table
 from dcnlib.paper.experiments import EXPERIMENTS
 from dcnlib.paper.reported import TITLES
@@ -52,13 +53,14 @@ def test_the_wheel_works_outside_the_repository(tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = """
 import torch, dcnlib
-from dcnlib.results import records_folder
+from dcnlib.models.pretrained import PRETRAINED
+from dcnlib.utils.records import records_folder
 print(dcnlib.__file__)
 print(records_folder())
-for name in dcnlib.PRETRAINED:
+for name in PRETRAINED:
     model = dcnlib.load_pretrained(name)
     assert not model.training and dcnlib.load_record(name)["name"] == name
-    shape = (1, 5, 11) if dcnlib.PRETRAINED[name].data == "house-numbers" else (1, 10)
+    shape = (1, 5, 11) if PRETRAINED[name].task.name == "house-numbers" else (1, 10)
     assert model(torch.zeros(1, *model.image_shape)).shape == shape
 """
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
@@ -88,7 +90,7 @@ def test_every_experiment_has_a_complete_record(name):
     assert record["model"] == EXPERIMENTS[name].spec.describe()
     assert record["settings"]["epochs"] == EXPERIMENTS[name].epochs == len(record["curves"]["validation_error"])
     assert record["settings"].items() >= EXPERIMENTS[name].settings.items()
-    data = EXPERIMENTS[name].spec.data
+    data = EXPERIMENTS[name].spec.task.name
     assert record["data"]["train"].items() >= TRAINED_ON[data].items()
     assert record["validation"]["error"] == min(record["curves"]["validation_error"])
     assert record["test"]["count"] == record["data"]["test"]["count"] == TESTED_ON[data]
@@ -141,7 +143,7 @@ def test_the_record_of_the_house_numbers_benchmark_is_whole():
     assert record["settings"]["rounds"] == BenchmarkSettings().rounds
     assert len(record["models"]) == 9
     for row in record["models"]:
-        spec = ModelSpec(row["kind"], data=row["data"], scales=row["scales"])
+        spec = SPECS[row["kind"]](task=HouseNumbersTask(scales=row["scales"]))
         assert row["multiplications"] == count_multiplications(spec.build()).total
 
 

@@ -23,29 +23,31 @@ from dcnlib.data.cluttered_mnist import load_cluttered
 from dcnlib.data.digits import SPLITS
 from dcnlib.data.house_numbers.images import COMPOSED, TEST_DISTURBANCE, standardise
 from dcnlib.data.house_numbers.numbers import NO_DIGIT, NUMBER_SPLITS, in_frame, number_text
-from dcnlib.models.pretrained import PRETRAINED, load_pretrained, load_run
-from dcnlib.models.specs import IMAGE_SHAPE, MOST_SCALES, OPTIONS, DataName, Kind, ModelSpec, seeded_model
+from dcnlib.models.pretrained import PRETRAINED, load_pretrained, load_trained
+from dcnlib.models.specs import SPECS, Spec, seeded_model, spec_from_record
+from dcnlib.models.tasks import CLUTTERED_MNIST, MOST_SCALES, TASKS
 from dcnlib.paper.benchmark_tables import benchmark_tables, number_benchmark_table, rivals_benchmark_table
 from dcnlib.paper.benchmarks import count_experiments, run_number_benchmark, run_rivals_benchmark
-from dcnlib.paper.experiments import EXPERIMENTS, load_data, run_experiment
+from dcnlib.paper.experiments import EXPERIMENTS, run_experiment
 from dcnlib.paper.promote import promote
-from dcnlib.paper.records import load_record
 from dcnlib.paper.tables import controls_table, house_numbers_table, number_targets_table, results_table
 from dcnlib.rivals.draw import DrawClassifier
 from dcnlib.rivals.ram import RamLook, RecurrentAttentionModel
 from dcnlib.training.evaluation import evaluate
 from dcnlib.training.loop import fit
-from dcnlib.training.run import finished_record, test_once
+from dcnlib.training.run import Run
 from dcnlib.training.settings import TrainingSettings
 from dcnlib.utils.checks import check_values
 from dcnlib.utils.device import resolve_device
-from dcnlib.utils.records import Record, save_record
+from dcnlib.utils.records import Record, load_record, save_record
 from dcnlib.utils.weights import load_weights
 
 DIGIT_SPLITS = sorted({split for splits in SPLITS.values() for split in splits})
 ALL_SPLITS = sorted({*DIGIT_SPLITS, *(split for splits in NUMBER_SPLITS.values() for split in splits)})
 ROOT_HELP = "folder that holds MNIST/raw or SVHN, by default $DCNLIB_DATA or the cache"
-MODEL: Kind = "dcn"
+MODEL = "dcn"
+OPTIONS = {kind: [field.name for field in fields(spec) if field.name != "task"] for kind, spec in SPECS.items()}
+DEFAULTS = {field.name: field.default for spec in SPECS.values() for field in fields(spec) if field.name != "task"}
 # The fields of a `ModelSpec` that only some kinds of models have.
 MODEL_OPTIONS = {
     "k": "patches per image",
@@ -162,7 +164,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     models = benchmark.add_mutually_exclusive_group()
     models.add_argument(
-        "--data", default=ModelSpec.data, choices=get_args(DataName), help="what is measured are the models for this"
+        "--data", default=CLUTTERED_MNIST.name, choices=TASKS, help="what is measured are the models for this"
     )
     models.add_argument("--rivals", action="store_true", help="measure the models of Table 1, rivals and all")
     benchmark.add_argument("--run-dir", type=Path, help="keeps record.json, by default runs/NAME of the record")
@@ -181,7 +183,7 @@ def build_parser() -> argparse.ArgumentParser:
     record.add_argument("record", help="its name, such as dcn-k8-hints")
 
     table = command("table", _table, "Print the table of results, made from the records, as Markdown.")
-    table.add_argument("--data", default=ModelSpec.data, choices=get_args(DataName), help="whose results")
+    table.add_argument("--data", default=CLUTTERED_MNIST.name, choices=TASKS, help="whose results")
     return parser
 
 
@@ -191,11 +193,11 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     def add(name: str, default: Any, help: str, **kind: Any) -> None:
         parser.add_argument(_flag(name), default=argparse.SUPPRESS, help=f"{help} (default: {default})", **kind)
 
-    add("model", MODEL, "which of the paper's models, or of their rivals", choices=get_args(Kind))
-    add("data", ModelSpec.data, "what the model is for", choices=get_args(DataName))
-    add("scales", ModelSpec.scales, f"of each image, 1..{MOST_SCALES}, for house-numbers", type=int)
+    add("model", MODEL, "which of the paper's models, or of their rivals", choices=SPECS)
+    add("data", CLUTTERED_MNIST.name, "what the model is for", choices=TASKS)
+    add("scales", 1, f"of each image, 1..{MOST_SCALES}, for house-numbers", type=int)
     for name, help in MODEL_OPTIONS.items():
-        default = getattr(ModelSpec, name)
+        default = DEFAULTS[name]
         value = int if default is None else type(default)
         kinds = " and ".join(kind for kind, options in OPTIONS.items() if name in options)
         add(name, default, f"{help}, for {kinds}", type=value, choices=CHOICES.get(name))
@@ -220,10 +222,10 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in ("model", "data", "scales", *MODEL_OPTIONS) if hasattr(args, name)}
 
 
-def _spec(args: argparse.Namespace) -> ModelSpec:
+def _spec(args: argparse.Namespace) -> Spec:
     """The model that is asked for. Raises ValueError for options that it doesn't have, which would be ignored."""
     given = {"model": MODEL} | _given(args)
-    kind: Kind = given.pop("model")
+    kind = given.pop("model")
     if strange := given.keys() & MODEL_OPTIONS.keys() - set(OPTIONS[kind]):
         raise ValueError(
             f"{kind} models have no {', '.join(sorted(map(_flag, strange)))}; "
@@ -231,7 +233,7 @@ def _spec(args: argparse.Namespace) -> ModelSpec:
         )
     if "last_sigma" in given and "sigma_steps" not in given:
         raise ValueError("--last-sigma is what sigma falls to in --sigma-steps: give both")
-    return ModelSpec(kind, **given)
+    return spec_from_record({"kind": kind, **given})
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -241,14 +243,14 @@ def _train(args: argparse.Namespace) -> None:
     run_dir = args.run_dir or Path("runs") / name
     where = {"source": args.source, "root": args.root}
     options = {"composed": args.composed} if hasattr(args, "composed") else {}
-    if options and spec.data != "house-numbers":
-        raise ValueError(f"--composed is for models of house-numbers, this one is for {spec.data}")
-    test_data = load_data(spec.data, "test", **where) if args.test else None  # a missing one is told before training
+    if options and spec.task == CLUTTERED_MNIST:
+        raise ValueError(f"--composed is for models of house-numbers, this one is for {spec.task.name}")
+    test_data = spec.task.load("test", **where) if args.test else None  # a missing one is told before training
     model = seeded_model(spec, settings)
     record = fit(
         model,
-        load_data(spec.data, "train", **where, seed=settings.seed, **options),
-        load_data(spec.data, "validation", **where),
+        spec.task.load("train", **where, seed=settings.seed, **options),
+        spec.task.load("validation", **where),
         settings,
         name=name,
         description=spec.describe(),
@@ -256,16 +258,17 @@ def _train(args: argparse.Namespace) -> None:
         **_reporting(),
     )
     if test_data is not None and "test" not in record:
-        record = test_once(model, run_dir, test_data)
+        record = Run(run_dir).test(model, test_data)
     _print_outcome(record)
     print(f"kept in {run_dir}")
 
 
-def _name(spec: ModelSpec) -> str:
-    kind: str = spec.kind
-    if spec.kind == "dcn":
-        kind = f"dcn-k{spec.k}" + (f"-{spec.policy}" if spec.policy != ModelSpec.policy else "")
-    return kind if spec.data == ModelSpec.data else f"{spec.data}-{kind}-scales{spec.scales}"
+def _name(spec: Spec) -> str:
+    told = spec.describe()
+    kind = spec.kind
+    if "k" in told and kind == "dcn":
+        kind = f"dcn-k{told['k']}" + (f"-{told['policy']}" if "policy" in told else "")
+    return kind if spec.task == CLUTTERED_MNIST else f"{spec.task.name}-{kind}-scales{told['scales']}"
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -283,10 +286,10 @@ def _evaluate(args: argparse.Namespace) -> None:
     model.to(resolve_device(args.device))
     options: dict[str, Any] = {}
     if args.disturbance_seed is not None:
-        if spec.data != "house-numbers":
-            raise ValueError(f"--disturbance-seed is for models of house-numbers, this one is for {spec.data}")
+        if spec.task == CLUTTERED_MNIST:
+            raise ValueError(f"--disturbance-seed is for models of house-numbers, this one is for {spec.task.name}")
         options = {"disturbance": TEST_DISTURBANCE, "seed": args.disturbance_seed}
-    data = load_data(spec.data, args.split, source=args.source, root=args.root, **options)
+    data = spec.task.load(args.split, source=args.source, root=args.root, **options)
     result = evaluate(model, data, k=args.patches)
     disturbed = f", shifted and rescaled by seed {args.disturbance_seed}" if options else ""
     print(f"{args.split} error {result.rate} on {len(data)} images, source {data.describe()['source']}{disturbed}")
@@ -294,19 +297,17 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _test(args: argparse.Namespace) -> None:
     for run_dir in args.runs:
-        name, model = load_run(run_dir)
-        record = finished_record(run_dir)
-        source = record["data"]["train"]["source"]
-        data = load_data(ModelSpec(**record["model"]).data, "test", source=source, root=args.root)
-        print(f"== {name}")
-        _print_outcome(test_once(model, run_dir, data))
+        trained = load_trained(run_dir)
+        data = trained.task.load("test", source=trained.record["data"]["train"]["source"], root=args.root)
+        print(f"== {trained.name}")
+        _print_outcome(Run(run_dir).test(trained.model, data))
 
 
 @torch.no_grad()
 def _predict(args: argparse.Namespace) -> None:
     spec, model = PRETRAINED[args.pretrained], load_pretrained(args.pretrained)
     for path in args.images:
-        image, size = read_image(path, spec.data)
+        image, size = read_image(path, spec.task.name)
         told = []
         if "k" in OPTIONS[spec.kind]:
             assert isinstance(model, DynamicCapacityNetwork | MultiScaleNetwork)
@@ -321,7 +322,7 @@ def _predict(args: argparse.Namespace) -> None:
             told = ["glimpses at " + " ".join(f"{y:.0f},{x:.0f}" for y, x in centers[0].tolist())]
         else:
             logits = model(image)[0]
-        if spec.data == "house-numbers":
+        if spec.task != CLUTTERED_MNIST:
             told.insert(0, f"digits {_digits(logits)}")
         print(f"{path}: {_answer(logits)}" + (f" ({'; '.join(told)})" if told else ""))
 
@@ -345,7 +346,7 @@ def _in_picture(boxes: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:
     return scaled.round().int().clamp(min=0).minimum(ends)
 
 
-def read_image(path: Path, data: DataName) -> tuple[Tensor, tuple[int, int]]:
+def read_image(path: Path, data: str) -> tuple[Tensor, tuple[int, int]]:
     """A grey image (1, 1, H, W) as models of this data know them, and height and width in pixels of the picture it was.
 
     The file is a picture, which is resized for house numbers, or an .npy array (H, W) of values in [0, 1]. Raises
@@ -391,9 +392,9 @@ def _count(args: argparse.Namespace) -> None:
 
 def _experiment(args: argparse.Namespace) -> None:
     names = list(EXPERIMENTS) if "all" in args.experiments else args.experiments
-    for data in {EXPERIMENTS[name].spec.data: None for name in names}:  # what is missing is told before training
+    for task in {EXPERIMENTS[name].spec.task for name in names}:  # what is missing is told before training
         for split in ("validation", "test"):
-            load_data(data, split)
+            task.load(split)
     for name in names:
         print(f"== {name}", flush=True)
         _, record = run_experiment(name, scale="paper", device=args.device, **_reporting())
@@ -417,7 +418,8 @@ def _benchmark(args: argparse.Namespace) -> None:
 def _controls(args: argparse.Namespace) -> None:
     networks = {"dcn-k8-hints": _network_of_digits(load_pretrained("dcn-k8-hints"), "the shipped model")}
     for run in args.runs:
-        name, model = load_run(run)
+        trained = load_trained(run)
+        name, model = trained.name, trained.model
         if name in networks:
             raise ValueError(f"{run} holds a run named {name}, and so is another model here: train it with a --name")
         networks[name] = _network_of_digits(model, f"{name} in {run}")
@@ -434,8 +436,8 @@ def _controls(args: argparse.Namespace) -> None:
 
 
 def _network_of_digits(model: nn.Module, told: str) -> DynamicCapacityNetwork:
-    if not isinstance(model, DynamicCapacityNetwork) or model.image_shape != IMAGE_SHAPE:
-        raise ValueError(f"the models must be dcn or perturbed-topk for {ModelSpec.data}, {told} is another")
+    if not isinstance(model, DynamicCapacityNetwork) or model.image_shape != CLUTTERED_MNIST.image_shape:
+        raise ValueError(f"the models must be dcn or perturbed-topk for {CLUTTERED_MNIST.name}, {told} is another")
     return model
 
 

@@ -1,53 +1,152 @@
-"""Trained models by name, shipped with the package, or from the folder of a run."""
+"""Trained models: those shipped with the package by name, and one's own from a run's folder or a file of weights."""
 
-from dataclasses import replace
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
+import torch
 from torch import nn
 
-from dcnlib.models.specs import NUMBER_MODELS, Kind, ModelSpec
-from dcnlib.training.run import finished_record
+from dcnlib.models.specs import (
+    CoarseSpec,
+    DCNSpec,
+    DrawSpec,
+    FineSpec,
+    PerturbedTopKSpec,
+    RAMSpec,
+    SoftAttentionSpec,
+    Spec,
+    spec_from_record,
+)
+from dcnlib.models.tasks import HouseNumbersTask, Images, Task
+from dcnlib.training.run import Run
 from dcnlib.utils.files import PACKAGE
+from dcnlib.utils.records import Record, load_record, read_record
 from dcnlib.utils.weights import load_weights
 
-
-def load_run(run_dir: str | Path) -> tuple[str, nn.Module]:
-    """Name and trained model, in eval mode on the CPU, of a finished run of one of the `ModelSpec` models.
-
-    Raises FileNotFoundError for an unfinished run, ValueError for one of another model.
-    """
-    record = finished_record(run_dir)
-    if "kind" not in record.get("model", {}):
-        raise ValueError(f"{run_dir} holds no run of a model that a ModelSpec names ({', '.join(get_args(Kind))})")
-    model = ModelSpec(**record["model"]).build()
-    load_weights(Path(run_dir) / "weights.safetensors", model)
-    return record["name"], model.eval()
-
-
-PRETRAINED: dict[str, ModelSpec] = {
-    "coarse": ModelSpec("coarse"),
-    "fine": ModelSpec("fine"),
-    "dcn-k8-hints": ModelSpec("dcn", k=8),
-    "dcn-k8-no-hints": ModelSpec("dcn", k=8, hint_weight=0.0),
-    "ram": ModelSpec("ram", sigma_steps=45000),
-    "draw": ModelSpec("draw"),
-    "perturbed-topk": ModelSpec("perturbed-topk", k=8),
-    "soft-attention": ModelSpec("soft-attention"),
+HOUSE_NUMBERS = HouseNumbersTask()
+# The models of house numbers at one scale.
+NUMBER_MODELS: dict[str, Spec] = {
+    "coarse": CoarseSpec(task=HOUSE_NUMBERS),
+    "fine": FineSpec(task=HOUSE_NUMBERS),
+    "dcn-k8": DCNSpec(k=8, hint_weight=0.01, task=HOUSE_NUMBERS),
+}
+PRETRAINED: dict[str, Spec] = {
+    "coarse": CoarseSpec(),
+    "fine": FineSpec(),
+    "dcn-k8-hints": DCNSpec(k=8),
+    "dcn-k8-no-hints": DCNSpec(k=8, hint_weight=0.0),
+    "ram": RAMSpec(sigma_steps=45000),
+    "draw": DrawSpec(),
+    "perturbed-topk": PerturbedTopKSpec(k=8),
+    "soft-attention": SoftAttentionSpec(),
     "house-numbers-coarse": NUMBER_MODELS["coarse"],
     "house-numbers-fine": NUMBER_MODELS["fine"],
     "house-numbers-dcn-k8": NUMBER_MODELS["dcn-k8"],
-    "house-numbers-dcn-k8-scales3": replace(NUMBER_MODELS["dcn-k8"], scales=3),
+    "house-numbers-dcn-k8-scales3": DCNSpec(k=8, hint_weight=0.01, task=HouseNumbersTask(scales=3)),
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained model, in eval mode on the CPU, and what is known of it: everything that works on a model takes one."""
+
+    name: str
+    model: nn.Module
+    spec: Spec
+    record: Record
+
+    @property
+    def task(self) -> Task:
+        """What the model is for."""
+        return self.spec.task
+
+    def load_data(
+        self, split: str | None = None, *, source: str | None = None, root: str | Path | None = None, **options: Any
+    ) -> Images:
+        """Images to measure the model on: by default the validation images of the source that it was trained on.
+
+        Raises ValueError if these were among its training images; a split that is named is loaded all the same, with a
+        warning.
+        """
+        trained_on = self.record.get("data", {}).get("train")
+        if source is None:
+            source = trained_on["source"] if trained_on is not None else next(iter(self.task.sources))
+        if trained_on is not None and self.task.shares_images(trained_on, split or "validation", source):
+            told = (
+                f"{self.name} was trained on images of source {trained_on['source']}, split {trained_on['split']}, "
+                f"which are among those of source {source}, split {split or 'validation'}"
+            )
+            if split is None:
+                raise ValueError(f"{told}: name the split to measure on them all the same")
+            warnings.warn(f"{told}: the error says nothing about other images", stacklevel=2)
+        return self.task.load(split or "validation", source=source, root=root, **options)
+
+
+Source = str | Path | Trained
+
+
+def load_trained(source: Source) -> Trained:
+    """A trained model from the name of a shipped one, the folder of a finished run, or a file of weights beside its
+    record (`record.json` in its folder, or a JSON file of its own name). One that is loaded already stays as it is.
+
+    Raises FileNotFoundError, or ValueError for an unknown name, a damaged file, and weights of another model than the
+    record says. Nothing in the files is executed.
+    """
+    if isinstance(source, Trained):
+        return source
+    if str(source) in PRETRAINED:
+        name = str(source)
+        return _load(name, load_record(name), PACKAGE / "weights" / f"{name}.safetensors")
+    path = Path(source).expanduser()
+    if path.is_dir():
+        run = Run(path)
+        record, weights = run.read_record(), run.weights_path
+    elif path.is_file():
+        beside = [path.with_suffix(".json"), Run(path.parent).record_path]
+        record_path = next((candidate for candidate in beside if candidate.is_file()), None)
+        if record_path is None:
+            raise FileNotFoundError(
+                f"{path} has no record beside it that says which model it is: {beside[0].name} or {beside[1].name}"
+            )
+        record, weights = read_record(record_path), path
+    else:
+        raise FileNotFoundError(
+            f"{source} is neither a shipped model ({', '.join(PRETRAINED)}) nor a run's folder nor a file of weights"
+        )
+    model = record.get("model")
+    if not isinstance(model, dict) or "kind" not in model:
+        raise ValueError(
+            f"the record of {source} names no model of this library: build your own network and read its weights "
+            f"with load_weights({str(weights)!r}, network)"
+        )
+    return _load(str(record.get("name", path.stem)), record, weights)
+
+
+def load_model(source: Source) -> nn.Module:
+    """A trained model in eval mode on the CPU, from the name of a shipped one, a run's folder, or a file of weights
+    beside its record: what `load_trained` takes."""
+    return load_trained(source).model
+
+
 def load_pretrained(name: str) -> nn.Module:
-    """A trained model in eval mode on the CPU. `load_record(name)` tells how it was trained and what errors it makes.
+    """A shipped model in eval mode on the CPU. `load_record(name)` tells how it was trained and what errors it makes.
 
     Raises ValueError for an unknown name.
     """
     if name not in PRETRAINED:
         raise ValueError(f"name must be one of {', '.join(PRETRAINED)}, got {name!r}")
-    model = PRETRAINED[name].build()
-    load_weights(PACKAGE / "weights" / f"{name}.safetensors", model)
-    return model.eval()
+    return load_model(name)
+
+
+def _load(name: str, record: Record, weights: Path) -> Trained:
+    # Tensors made in inference mode could never be trained or saved for a backward pass again.
+    with torch.inference_mode(False):
+        try:
+            spec = spec_from_record(record["model"])
+            model = spec.build()
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the record of {name} describes no model of this library: {error}") from error
+        load_weights(weights, model)
+    return Trained(name, model.eval(), spec, record)

@@ -1,21 +1,18 @@
-"""Which of the paper's models or of their rivals, for which data, with which options, and how it is built."""
+"""Which of the paper's models or of their rivals, with which options: one frozen dataclass a kind of model.
 
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+An option stands here once: its name, its type, its default and what it means. Command line and records follow.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 from torch import nn
 
 from dcnlib.core.dcn import DynamicCapacityNetwork, Objective
-from dcnlib.core.multiscale import MultiScaleNetwork
 from dcnlib.core.network import SingleCapacityNetwork
-from dcnlib.models.cluttered_mnist import CoarseLayers, FineLayers, ScoreLayers, TopLayers
-from dcnlib.models.house_numbers import (
-    CoarseNumberLayers,
-    FineNumberLayers,
-    NumberTopLayers,
-    fine_on_whole_images,
-    number_pyramid,
-)
+from dcnlib.models.tasks import CLUTTERED_MNIST, Task, make_task
 from dcnlib.rivals.draw import DrawClassifier
 from dcnlib.rivals.perturbed_topk import PerturbedTopKNetwork
 from dcnlib.rivals.ram import RecurrentAttentionModel
@@ -24,116 +21,188 @@ from dcnlib.training.settings import TrainingSettings
 from dcnlib.utils.device import seed_everything
 from dcnlib.utils.records import Record
 
-DataName = Literal["cluttered-mnist", "house-numbers"]
-Kind = Literal["coarse", "fine", "dcn", "ram", "draw", "perturbed-topk", "soft-attention"]
-# Which fields of a `ModelSpec` concern which kind of model.
-OPTIONS: dict[Kind, tuple[str, ...]] = {
-    "coarse": (),
-    "fine": (),
-    "dcn": ("k", "hint_weight", "objective", "policy"),
-    "ram": ("glimpses", "hidden", "sigma", "last_sigma", "sigma_steps", "rollouts", "discount"),
-    "draw": ("glimpses", "hidden"),
-    "perturbed-topk": ("k", "hint_weight", "objective", "sigma_steps"),
-    "soft-attention": (),
-}
-IMAGE_SHAPE = (1, 100, 100)
-NUMBER_KINDS: tuple[Kind, ...] = ("coarse", "fine", "dcn")
-MOST_SCALES = 3  # of house numbers; at a fourth, they would be smaller than what a cell sees
 
+@dataclass(frozen=True, kw_only=True)
+class Spec(ABC):
+    """A kind of model with its options, for a task."""
 
-@dataclass(frozen=True)
-class ModelSpec:
-    """Which of the paper's models or of their rivals, and for which data. `OPTIONS` says what concerns which of them.
+    kind: ClassVar[str]
 
-    Models of house numbers see them at 1, 2 or 3 scales; there are no rivals of them.
-    """
-
-    kind: Kind
-    k: int = 8
-    hint_weight: float = 0.1
-    objective: Objective = "sum"
-    policy: str = "entropy-gradient"
-    glimpses: int = 8
-    hidden: int = 256
-    sigma: float = 0.4
-    last_sigma: float = 0.1
-    sigma_steps: int | None = None
-    rollouts: int = 4
-    discount: float = 0.5
-    data: DataName = "cluttered-mnist"
-    scales: int = 1
+    task: Task = CLUTTERED_MNIST
+    """What the model is for."""
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"model must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
-        if self.data not in get_args(DataName):
-            raise ValueError(f"data must be one of {', '.join(get_args(DataName))}, got {self.data!r}")
-        if self.data == "house-numbers" and self.kind not in NUMBER_KINDS:
-            raise ValueError(f"models of house numbers are {', '.join(NUMBER_KINDS)}, got {self.kind!r}")
-        most = MOST_SCALES if self.data == "house-numbers" else 1
-        if not 1 <= self.scales <= most:
-            raise ValueError(f"scales must be 1..{most} for {self.data}, got {self.scales}")
+        if self.kind not in self.task.kinds:
+            raise ValueError(f"models of {self.task.name} are {', '.join(self.task.kinds)}, got {self.kind!r}")
 
+    @abstractmethod
     def build(self) -> nn.Module:
         """A freshly initialised model (seed first: `seed_everything`)."""
-        if self.data == "house-numbers":
-            return self._build_for_numbers()
-        options: dict[str, Any] = {"image_shape": IMAGE_SHAPE, **self._options()}
-        match self.kind:
-            case "coarse":
-                return SingleCapacityNetwork(layers=CoarseLayers(), top=TopLayers(), **options)
-            case "fine":
-                return SingleCapacityNetwork(layers=FineLayers(), top=TopLayers(), **options)
-            case "dcn":
-                return DynamicCapacityNetwork(**_three_boxes(), **options)
-            case "ram":
-                return RecurrentAttentionModel(**options)
-            case "draw":
-                return DrawClassifier(**options)
-            case "perturbed-topk":
-                return PerturbedTopKNetwork(**_three_boxes(), scorer=ScoreLayers(), **options)
-            case "soft-attention":
-                return SoftAttentionNetwork(**_three_boxes(), scorer=ScoreLayers(), **options)
 
-    def _build_for_numbers(self) -> nn.Module:
-        pyramid = number_pyramid(self.scales)
-        options: dict[str, Any] = {"image_shape": (1, *pyramid.canvas_shape), **self._options()}
-        top = NumberTopLayers(pyramid.regions)
-        network: SingleCapacityNetwork | DynamicCapacityNetwork
-        if self.kind == "dcn":
-            network = DynamicCapacityNetwork(coarse=CoarseNumberLayers(), fine=FineNumberLayers(), top=top, **options)
-        else:
-            layers = CoarseNumberLayers() if self.kind == "coarse" else fine_on_whole_images()
-            network = SingleCapacityNetwork(layers=layers, top=top, **options)
-        return network if self.scales == 1 else MultiScaleNetwork(network, pyramid)
+    def options(self) -> dict[str, Any]:
+        """What may be chosen about this kind of model, and was."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "task"}
 
     def describe(self) -> Record:
-        """What a record says of the model. A DCN's policy stands in it where it isn't the paper's, and data and scales
-        where the data isn't Cluttered MNIST."""
-        described = {"kind": self.kind, **self._options()}
-        if described.get("policy") == ModelSpec.policy:
+        """What a record says of the model. The policy stands in it where it isn't the paper's, and the task where it
+        isn't Cluttered MNIST."""
+        described = {"kind": self.kind, **self.options(), **self.task.describe()}
+        if described.get("policy") == PAPERS_POLICY:
             del described["policy"]
-        if self.data != ModelSpec.data:
-            described |= {"data": self.data, "scales": self.scales}
         return described
 
-    def _options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in OPTIONS[self.kind]}
+
+PAPERS_POLICY = "entropy-gradient"
 
 
-def _three_boxes() -> dict[str, Any]:
-    return {"coarse": CoarseLayers(), "fine": FineLayers(), "top": TopLayers()}
+@dataclass(frozen=True, kw_only=True)
+class CoarseSpec(Spec):
+    """The coarse model: top layers on the coarse map of the whole image."""
+
+    kind: ClassVar[str] = "coarse"
+
+    def build(self) -> nn.Module:
+        top, layers = self.task.boxes("top", "coarse")
+        return self.task.network(SingleCapacityNetwork(layers=layers, top=top, image_shape=self.task.box_shape))
 
 
-# The models of house numbers at one scale.
-NUMBER_MODELS: dict[str, ModelSpec] = {
-    "coarse": ModelSpec("coarse", data="house-numbers"),
-    "fine": ModelSpec("fine", data="house-numbers"),
-    "dcn-k8": ModelSpec("dcn", k=8, hint_weight=0.01, data="house-numbers"),
+@dataclass(frozen=True, kw_only=True)
+class FineSpec(Spec):
+    """The fine model: top layers on the fine map of the whole image."""
+
+    kind: ClassVar[str] = "fine"
+
+    def build(self) -> nn.Module:
+        top, layers = self.task.boxes("top", "fine on images")
+        return self.task.network(SingleCapacityNetwork(layers=layers, top=top, image_shape=self.task.box_shape))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DCNSpec(Spec):
+    """The Dynamic Capacity Network."""
+
+    kind: ClassVar[str] = "dcn"
+
+    k: int = 8
+    """Patches per image."""
+    hint_weight: float = 0.1
+    """Weight of the hints; 0 for none."""
+    objective: Objective = "sum"
+    """How hints are added to the cross-entropy: "sum", or the paper's "convex" combination."""
+    policy: str = PAPERS_POLICY
+    """What chooses the patches, a name of `POLICIES`."""
+
+    def build(self) -> nn.Module:
+        top, coarse, fine = self.task.boxes("top", "coarse", "fine")
+        network = DynamicCapacityNetwork(
+            coarse=coarse, fine=fine, top=top, image_shape=self.task.box_shape, **self.options()
+        )
+        return self.task.network(network)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RAMSpec(Spec):
+    """RAM, the recurrent attention model."""
+
+    kind: ClassVar[str] = "ram"
+
+    glimpses: int = 8
+    """Looks at each image."""
+    hidden: int = 256
+    """Units of the recurrent state."""
+    sigma: float = 0.4
+    """Spread of the locations tried in training; the image is 2 wide."""
+    last_sigma: float = 0.1
+    """What sigma falls to in `sigma_steps`."""
+    sigma_steps: int | None = None
+    """Training steps in which sigma falls; it stays as it is if they aren't given."""
+    rollouts: int = 4
+    """Ways to look tried per training image."""
+    discount: float = 0.5
+    """What a gain one glimpse later counts."""
+
+    def build(self) -> nn.Module:
+        return RecurrentAttentionModel(image_shape=self.task.image_shape, **self.options())
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawSpec(Spec):
+    """DRAW's attention as a classifier."""
+
+    kind: ClassVar[str] = "draw"
+
+    glimpses: int = 8
+    """Looks at each image."""
+    hidden: int = 256
+    """Units of the recurrent state."""
+
+    def build(self) -> nn.Module:
+        return DrawClassifier(image_shape=self.task.image_shape, **self.options())
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerturbedTopKSpec(Spec):
+    """A DCN whose choice of patches is learned, by perturbed top-k."""
+
+    kind: ClassVar[str] = "perturbed-topk"
+
+    k: int = 8
+    """Patches per image."""
+    hint_weight: float = 0.1
+    """Weight of the hints; 0 for none."""
+    objective: Objective = "sum"
+    """How hints are added to the cross-entropy: "sum", or the paper's "convex" combination."""
+    sigma_steps: int | None = None
+    """Training steps in which the noise falls to a hundredth; it stays as it is if they aren't given."""
+
+    def build(self) -> nn.Module:
+        coarse, fine, top, scorer = self.task.boxes("coarse", "fine", "top", "scorer")
+        return PerturbedTopKNetwork(
+            coarse=coarse, fine=fine, top=top, scorer=scorer, image_shape=self.task.box_shape, **self.options()
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftAttentionSpec(Spec):
+    """The fine model, its map weighed by learned scores."""
+
+    kind: ClassVar[str] = "soft-attention"
+
+    def build(self) -> nn.Module:
+        coarse, fine, top, scorer = self.task.boxes("coarse", "fine", "top", "scorer")
+        return SoftAttentionNetwork(
+            coarse=coarse, fine=fine, top=top, scorer=scorer, image_shape=self.task.box_shape, **self.options()
+        )
+
+
+SPECS: dict[str, type[Spec]] = {
+    spec.kind: spec for spec in (CoarseSpec, FineSpec, DCNSpec, RAMSpec, DrawSpec, PerturbedTopKSpec, SoftAttentionSpec)
 }
 
 
-def seeded_model(spec: ModelSpec, settings: TrainingSettings) -> nn.Module:
+def spec_from_record(model: Record) -> Spec:
+    """The spec that a record's account of its model, `record["model"]`, stands for.
+
+    Raises ValueError for an unknown kind, task or option.
+    """
+    kind, options = model.get("kind"), {name: value for name, value in model.items() if name != "kind"}
+    if kind not in SPECS:
+        raise ValueError(f"model must be one of {', '.join(SPECS)}, got {kind!r}")
+    own = {field.name for field in fields(SPECS[kind])}
+    task_options = {name: options.pop(name) for name in list(options) if name not in own and name != "data"}
+    task = make_task(options.pop("data", CLUTTERED_MNIST.name), **task_options)
+    return SPECS[kind](task=task, **options)
+
+
+def ModelSpec(kind: str, *, data: str = CLUTTERED_MNIST.name, scales: int = 1, **options: Any) -> Spec:
+    """The old way to name a model, for one release: `ModelSpec("dcn", k=4)` is `DCNSpec(k=4)` now."""
+    warnings.warn("ModelSpec has given way to CoarseSpec, DCNSpec, ...", DeprecationWarning, stacklevel=2)
+    if (data, scales) != (CLUTTERED_MNIST.name, 1):
+        options |= {"data": data, "scales": scales}
+    return spec_from_record({"kind": kind, **options})
+
+
+def seeded_model(spec: Spec, settings: TrainingSettings) -> nn.Module:
     """A model whose initial weights come from the settings' seed."""
     seed_everything(settings.seed)
     return spec.build()

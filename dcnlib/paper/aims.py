@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dcnlib.paper.records import load_record, multiplications_of
+from dcnlib.paper.records import multiplications_of
 from dcnlib.paper.runs import NUMBER_RUNS, SCALES
-from dcnlib.utils.records import Record
+from dcnlib.utils.records import Record, load_record
 from dcnlib.utils.statistics import mcnemar_p_value
 
 MOST_ERRORS = 0.7

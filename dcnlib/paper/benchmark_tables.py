@@ -3,9 +3,8 @@
 from collections.abc import Callable
 
 from dcnlib.paper.markdown import markdown_table
-from dcnlib.paper.records import load_record
 from dcnlib.paper.reported import TITLES
-from dcnlib.utils.records import Record
+from dcnlib.utils.records import Record, load_record
 
 
 def number_benchmark_table(record: Record) -> str:

@@ -15,7 +15,8 @@ from dcnlib.data.digits import load_digits
 from dcnlib.data.house_numbers.images import project_images
 from dcnlib.data.house_numbers.rendered import render_numbers
 from dcnlib.inference.compile import compile_for_inference
-from dcnlib.models.specs import MOST_SCALES, NUMBER_KINDS, ModelSpec
+from dcnlib.models.specs import SPECS
+from dcnlib.models.tasks import MOST_SCALES, HouseNumbersTask
 from dcnlib.paper.experiments import EXPERIMENTS
 from dcnlib.paper.reported import TITLES
 from dcnlib.utils.device import resolve_device, to_device
@@ -33,20 +34,19 @@ def run_number_benchmark(settings: BenchmarkSettings, *, report: Callable[[str],
     device = resolve_device(settings.device)
     check_compiler()
     images = to_device(project_images(render_numbers("validation", BATCH))[np.arange(BATCH)], device)[0]
-    specs = [
-        ModelSpec(kind, data="house-numbers", scales=scales)
-        for kind in NUMBER_KINDS
-        for scales in range(1, MOST_SCALES + 1)
-    ]
-    models = {f"{spec.kind} at {spec.scales} scales": spec.build().to(device).eval() for spec in specs}
+    tasks = [HouseNumbersTask(scales=scales) for scales in range(1, MOST_SCALES + 1)]
+    specs = {
+        f"{kind} at {task.scales} scales": SPECS[kind](task=task) for kind in HouseNumbersTask.kinds for task in tasks
+    }
+    models = {name: spec.build().to(device).eval() for name, spec in specs.items()}
     times = eager_and_compiled(models, images, settings.rounds, report)
     rows = [
         {
-            **spec.describe(),
+            **specs[name].describe(),
             "multiplications": count_multiplications(model).total,
             "milliseconds": times[name],
         }
-        for spec, (name, model) in zip(specs, models.items(), strict=True)
+        for name, model in models.items()
     ]
     return {
         "name": "house-numbers-benchmark",

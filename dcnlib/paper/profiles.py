@@ -2,26 +2,11 @@
 
 from typing import Literal, get_args
 
-from dcnlib.data.cluttered_mnist import SEEDS, ClutteredMNIST, load_cluttered
-from dcnlib.data.digits import load_digits
-from dcnlib.data.house_numbers.images import HouseNumberImages, load_house_number_images, project_images
-from dcnlib.data.house_numbers.rendered import render_numbers
+from dcnlib.data.cluttered_mnist import ClutteredMNIST, load_cluttered
+from dcnlib.data.house_numbers.images import HouseNumberImages, load_house_number_images
+from dcnlib.models.tasks import ClutteredMNISTTask, HouseNumbersTask
 
 Scale = Literal["smoke", "fast", "paper"]
-# How many images smoke scale takes of what is always at hand.
-SMOKE_DIGITS = {"train": 256, "validation": 200}
-SMOKE_NUMBERS = {"train": 64, "validation": 100}
-
-
-def smoke_digits(split: Literal["train", "validation"]) -> ClutteredMNIST:
-    """A few embedded digits in clutter, fresh each epoch for `train`."""
-    digits = load_digits(split, source="embedded").subset(SMOKE_DIGITS[split])
-    return ClutteredMNIST(digits, seed=SEEDS[split], fresh=split == "train")
-
-
-def smoke_numbers(split: Literal["train", "validation"]) -> HouseNumberImages:
-    """A few rendered house numbers; those of `train` are disturbed and as many composed ones come with them."""
-    return project_images(render_numbers(split, SMOKE_NUMBERS[split]))
 
 
 def validation_set(scale: Scale) -> ClutteredMNIST:
@@ -31,7 +16,7 @@ def validation_set(scale: Scale) -> ClutteredMNIST:
     """
     check_scale(scale)
     if scale == "smoke":
-        return smoke_digits("validation")
+        return ClutteredMNISTTask().smoke("validation")
     return load_cluttered("all", source="embedded")
 
 
@@ -42,7 +27,7 @@ def number_validation_set(scale: Scale) -> HouseNumberImages:
     """
     check_scale(scale)
     if scale == "smoke":
-        return smoke_numbers("validation")
+        return HouseNumbersTask().smoke("validation")
     try:
         return load_house_number_images("validation", source="svhn")
     except FileNotFoundError:

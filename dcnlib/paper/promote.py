@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dcnlib.models.pretrained import PRETRAINED
 from dcnlib.paper.runs import MEASUREMENTS
-from dcnlib.training.run import finished_record
+from dcnlib.training.run import Run
 from dcnlib.utils.files import project_root
 from dcnlib.utils.records import save_record
 from dcnlib.utils.weights import load_weights, save_weights
@@ -14,14 +14,15 @@ def promote(run_dir: str | Path) -> list[Path]:
     """Copy a finished, tested run (or one of `MEASUREMENTS`) into the project: its record to `results/`, and the
     weights of a shipped model to `dcnlib/weights/`. Returns the files written; raises FileNotFoundError or ValueError
     for an unfinished run."""
-    record = finished_record(run_dir)
+    run = Run(run_dir)
+    record = run.read_record()
     if "test" not in record and record["name"] not in MEASUREMENTS:
         raise ValueError(f"{run_dir} was not evaluated on the test set: finish it first")
     root, name = project_root(), record["name"]
     written = [root / "results" / f"{name}.json"]
     if name in PRETRAINED:
         model = PRETRAINED[name].build()
-        load_weights(Path(run_dir) / "weights.safetensors", model)  # refuses the weights of another model
+        load_weights(run.weights_path, model)  # refuses the weights of another model
         written.append(root / "dcnlib" / "weights" / f"{name}.safetensors")
         save_weights(written[1], model)
     save_record(written[0], record)

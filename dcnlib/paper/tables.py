@@ -6,10 +6,10 @@ from contextlib import suppress
 from dcnlib.paper.aims import NumberModel, number_runs, number_targets
 from dcnlib.paper.benchmark_tables import number_times
 from dcnlib.paper.markdown import markdown_table, p_value_text
-from dcnlib.paper.records import load_record, multiplications_of
+from dcnlib.paper.records import multiplications_of
 from dcnlib.paper.reported import ORIGINS, REPORTED, REPORTED_NUMBERS, TITLES, origin_of
 from dcnlib.paper.runs import NumberRun
-from dcnlib.utils.records import Record
+from dcnlib.utils.records import Record, load_record
 from dcnlib.utils.statistics import ErrorRate
 
 

@@ -1,6 +1,5 @@
-"""A run on disk: its record, and its one look at the test set."""
+"""A run on disk: a folder with its record, its weights and its checkpoint, and its one look at the test set."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,29 +7,45 @@ from torch import nn
 
 from dcnlib.training.evaluation import evaluate
 from dcnlib.utils.device import seed_everything
-from dcnlib.utils.records import Record, save_record
+from dcnlib.utils.records import Record, read_record, save_record
 
 
-def test_once(model: nn.Module, run_dir: str | Path, test_data: Any) -> Record:
-    """Evaluate a finished run's model on the test set, in all its `ways` of answering if it has several, and keep the
-    results in the run's record. Which images it got wrong stands there too, so that runs compare image by image."""
-    path = Path(run_dir) / "record.json"
-    record = json.loads(path.read_text())
-    record["data"]["test"] = test_data.describe()
-    seed, ways = record["settings"]["seed"], getattr(model, "ways", {})
-    seed_everything(seed)  # a model that chooses at random draws the same whenever it is tested
-    result = evaluate(model, test_data)
-    record["test"] = {**result.as_record(), "wrong": result.wrong.nonzero().flatten().tolist()}
-    for way, options in ways.items():
-        seed_everything(seed)
-        record.setdefault("test_ways", {})[way] = evaluate(model, test_data, **options).as_record()
-    save_record(path, record)
-    return record
+class Run:
+    """The folder of a run, and the one place that knows how its files are called."""
 
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+        self.record_path = self.folder / "record.json"
+        self.weights_path = self.folder / "weights.safetensors"
+        self.checkpoint_path = self.folder / "checkpoint.pt"
 
-def finished_record(run_dir: str | Path) -> Record:
-    """The record of a finished run. Raises FileNotFoundError for an unfinished one."""
-    path = Path(run_dir) / "record.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{run_dir} holds no finished run: no record.json")
-    return json.loads(path.read_text())
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end: its record is the last thing that it writes."""
+        return self.record_path.is_file()
+
+    def read_record(self) -> Record:
+        """The record of the finished run. Raises FileNotFoundError for an unfinished one, ValueError for a damaged
+        record."""
+        if not self.finished:
+            raise FileNotFoundError(f"{self.folder} holds no finished run: no {self.record_path.name}")
+        return read_record(self.record_path)
+
+    def save_record(self, record: Record) -> None:
+        """Write the run's record, atomically."""
+        save_record(self.record_path, record)
+
+    def test(self, model: nn.Module, test_data: Any) -> Record:
+        """Evaluate the run's model on the test set, in all its `ways` of answering if it has several, and keep the
+        results in the run's record. Which images it got wrong stands there too, so that runs compare image by image."""
+        record = self.read_record()
+        record["data"]["test"] = test_data.describe()
+        seed, ways = record["settings"]["seed"], getattr(model, "ways", {})
+        seed_everything(seed)  # a model that chooses at random draws the same whenever it is tested
+        result = evaluate(model, test_data)
+        record["test"] = {**result.as_record(), "wrong": result.wrong.nonzero().flatten().tolist()}
+        for way, options in ways.items():
+            seed_everything(seed)
+            record.setdefault("test_ways", {})[way] = evaluate(model, test_data, **options).as_record()
+        self.save_record(record)
+        return record

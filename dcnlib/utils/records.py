@@ -20,6 +20,35 @@ def save_record(path: str | Path, record: Record) -> None:
     atomic_write(path, lambda file: file.write(text.encode()))
 
 
+def read_record(path: Path) -> Record:
+    """A record that lies at a path. Raises ValueError unless it is the JSON of an object."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no record: {error}") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"{path} is no record: it holds no JSON object")
+    return record
+
+
+def load_record(name: str) -> Record:
+    """A recorded run of this project by name, from `results/` of the checkout or as shipped with the package.
+
+    Raises FileNotFoundError, naming the records that exist.
+    """
+    path = records_folder() / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in records_folder().glob("*.json")))
+        raise FileNotFoundError(f"no record {name!r}; there are: {known or 'none'}")
+    return read_record(path)
+
+
+def records_folder() -> Path:
+    """`results/` of the checkout; in an installed package, its copy in `dcnlib/records`."""
+    shipped = PACKAGE / "records"
+    return shipped if shipped.is_dir() else PACKAGE.parent / "results"
+
+
 def environment(device: str) -> Record:
     """Where a run happened: machine, versions, git revision and time. Holds no path and no host name."""
     import torch

@@ -14,7 +14,7 @@ from dcnlib import ClutteredMNIST, DynamicCapacityNetwork, evaluate, load_pretra
 from dcnlib.analysis.ablation import ControlSettings, compare, measure_controls, run_controls
 from dcnlib.core.policies import POLICIES, FirstLook, label_loss_gradient, oracle_scores, shared_pixels
 from dcnlib.data.cluttered_mnist import ClutterRules
-from dcnlib.models.specs import ModelSpec
+from dcnlib.models.specs import DCNSpec
 from dcnlib.paper.tables import controls_table
 from dcnlib.utils.records import save_record
 from dcnlib.utils.statistics import mcnemar_p_value
@@ -249,7 +249,7 @@ def test_a_model_that_chooses_by_a_known_policy_says_so(model, digits, record):
 
 @pytest.mark.parametrize("k", [0, 5])
 def test_a_models_own_number_of_patches_is_measured_and_told_too(digits, k):
-    data, own = ClutteredMNIST(digits.subset(6)), ModelSpec("dcn", k=k).build().eval()
+    data, own = ClutteredMNIST(digits.subset(6)), DCNSpec(k=k).build().eval()
     record = run_controls({"own": own}, data, ControlSettings(ks=(1, 2), device="cpu"))
     (row,) = (row for row in record["models"]["own"]["controls"]["entropy-gradient"] if row["k"] == k)
     assert row["error"] == evaluate(own, data).rate.fraction

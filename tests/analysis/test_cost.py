@@ -6,7 +6,7 @@ from torch import nn
 
 from dcnlib import CoarseLayers, DynamicCapacityNetwork, FineLayers, TopLayers, count_multiplications
 from dcnlib.core.policies import POLICIES
-from dcnlib.models.specs import ModelSpec
+from dcnlib.models.specs import SPECS, CoarseSpec, DCNSpec, PerturbedTopKSpec, SoftAttentionSpec
 
 # Output positions x output channels x input channels x window, layer by layer (paper, section 4.1).
 COARSE = 47 * 47 * 12 * 1 * 49 + 23 * 23 * 24 * 12 * 9
@@ -16,7 +16,7 @@ FINE = 98 * 98 * 24 * 9 + 98 * 98 * 24 * 24 * 9 + 2 * 49 * 49 * 24 * 24 * 9 + 22
 
 
 def test_dcn_parts_agree_with_counts_by_hand():
-    cost = count_multiplications(ModelSpec("dcn", k=8).build())
+    cost = count_multiplications(DCNSpec(k=8).build())
     # Each of the 96 filters has one winning window of 4x4x24; a cell lies in four windows of the 96 filters.
     saliency, second_pass = 96 * 10 + 96 * 16 * 24, 8 * 4 * 24 * 96 + 96 * 10
     assert (cost.layers, cost.top, cost.saliency, cost.second_pass) == (COARSE, TOP, saliency, second_pass)
@@ -42,13 +42,13 @@ def test_the_plain_passes_cost_three_times_the_top_layers():
 
 
 def test_single_models_agree_with_counts_by_hand():
-    coarse, fine = (count_multiplications(ModelSpec(kind).build()) for kind in ("coarse", "fine"))
+    coarse, fine = (count_multiplications(SPECS[kind]().build()) for kind in ("coarse", "fine"))
     assert (coarse.layers, coarse.top, coarse.total) == (COARSE, TOP, COARSE + TOP)
     assert (fine.layers, fine.top, fine.total) == (FINE, TOP, FINE + TOP)
 
 
 def test_rivals_agree_with_counts_by_hand_glimpse_by_glimpse():
-    ram, draw = (count_multiplications(ModelSpec(kind, glimpses=3).build()) for kind in ("ram", "draw"))
+    ram, draw = (count_multiplications(SPECS[kind](glimpses=3).build()) for kind in ("ram", "draw"))
     what, where, core = 4 * 12 * 12 * 128 + 128 * 256, 2 * 128 + 128 * 256, 2 * 256 * 256
     choice = 256 * 128 + 128 * 2
     look = what + where + core
@@ -61,8 +61,8 @@ def test_rivals_agree_with_counts_by_hand_glimpse_by_glimpse():
 
 
 def test_without_patches_a_dcn_costs_what_the_coarse_model_costs():
-    model = ModelSpec("dcn").build()
-    assert count_multiplications(model, k=0) == count_multiplications(ModelSpec("coarse").build())
+    model = DCNSpec().build()
+    assert count_multiplications(model, k=0) == count_multiplications(CoarseSpec().build())
 
 
 @pytest.mark.parametrize("policy", ["random", "center", "coarse-norm"])
@@ -76,9 +76,9 @@ def test_policies_that_ask_no_gradient_pay_for_none(policy):
 
 
 def test_a_policy_of_the_call_costs_what_it_costs_as_the_models_own():
-    model = ModelSpec("dcn").build()
+    model = DCNSpec().build()
     for policy in POLICIES:
-        expected = count_multiplications(ModelSpec("dcn", policy=policy).build())
+        expected = count_multiplications(DCNSpec(policy=policy).build())
         assert count_multiplications(model, policy=policy) == expected
     gradient = count_multiplications(model)
     assert count_multiplications(model, policy=lambda first: first.saliency) == gradient
@@ -88,18 +88,18 @@ def test_a_policy_of_the_call_costs_what_it_costs_as_the_models_own():
 
 def test_learned_scores_cost_their_layers_and_soft_attention_pays_for_everything():
     scorer = 23 * 23 * 9 * (24 * 24 + 24)
-    coarse, fine = (count_multiplications(ModelSpec(kind).build()) for kind in ("coarse", "fine"))
-    perturbed = count_multiplications(ModelSpec("perturbed-topk").build())
-    plain = count_multiplications(ModelSpec("dcn", policy="coarse-norm").build())
+    coarse, fine = (count_multiplications(SPECS[kind]().build()) for kind in ("coarse", "fine"))
+    perturbed = count_multiplications(PerturbedTopKSpec().build())
+    plain = count_multiplications(DCNSpec(policy="coarse-norm").build())
     assert perturbed.saliency == scorer
     assert perturbed.total == plain.total + scorer
-    soft = count_multiplications(ModelSpec("soft-attention").build())
+    soft = count_multiplications(SoftAttentionSpec().build())
     assert soft.saliency == scorer
     assert soft.total == coarse.layers + fine.total + scorer
 
 
 def test_counting_leaves_modes_and_statistics_alone():
-    model = ModelSpec("dcn").build().train()
+    model = DCNSpec().build().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     count_multiplications(model)
     assert all(part.training for part in model.modules())

@@ -20,8 +20,9 @@ from dcnlib.data.house_numbers.images import TEST_DISTURBANCE, TRAINING_DISTURBA
 from dcnlib.data.house_numbers.numbers import number_text
 from dcnlib.data.house_numbers.rendered import render_numbers
 from dcnlib.data.house_numbers.svhn import decode_svhn
-from dcnlib.models.pretrained import PRETRAINED, load_run
-from dcnlib.models.specs import ModelSpec
+from dcnlib.models.pretrained import PRETRAINED, load_model
+from dcnlib.models.specs import SPECS, CoarseSpec, DCNSpec
+from dcnlib.models.tasks import HouseNumbersTask
 from dcnlib.paper import benchmarks
 from dcnlib.paper.experiments import EXPERIMENTS
 from dcnlib.paper.tables import controls_table
@@ -83,20 +84,20 @@ def test_mistyped_options_fail(arguments, capsys):
         (["train", "--source", "rendered"], "source must be one of"),
         (["train", "--data", "house-numbers", "--source", "mnist"], "source must be one of"),
         (["train", "--data", "house-numbers", "--root", "/nowhere"], "no SVHN/train"),
-        (["train", "--data", "house-numbers", "--model", "ram"], "models of house numbers are"),
+        (["train", "--data", "house-numbers", "--model", "ram"], "models of house-numbers are"),
         (["count", "--data", "house-numbers", "--scales", "4"], "scales must be 1..3"),
         (["count", "--all", "--model", "draw"], "--all counts every experiment; leave out --model"),
-        (["count", "--scales", "2"], "scales must be 1..1 for cluttered-mnist"),
+        (["count", "--scales", "2"], "cluttered-mnist has no scales"),
         (["evaluate", "--pretrained", "coarse", "--split", "extra"], "'extra'"),
         (["evaluate", "--weights", "/nowhere.safetensors"], "no weights"),
         (["evaluate", "--pretrained", "coarse", "--split", "test", "--source", "embedded"], "'test'"),
         (["train", "--model", "ram", "--discount", "2"], "discount must be 0..1"),
         (["train", "--warm-up", "1"], "warm_up must lie between 0 and 1"),
-        (["controls", "/nowhere"], "no finished run"),
+        (["controls", "/nowhere"], "/nowhere is neither a shipped model"),
         (["promote", "/nowhere"], "no finished run"),
         (["predict", "/nowhere.png"], "no image"),
         (["evaluate", "--pretrained", "coarse", "--disturbance-seed", "7"], "for models of house-numbers"),
-        (["test", "/nowhere"], "no finished run"),
+        (["test", "/nowhere"], "nor a run's folder"),
         (["train", "--data", "house-numbers", "--scales", "2", "--policy", "random"], "between the scales"),
         (["record", "dcn-k9"], "no record 'dcn-k9'"),
         # Options that would be ignored.
@@ -122,7 +123,7 @@ def test_train_then_evaluate(tmp_path, capsys):
     assert record["model"] == {"kind": "coarse"}
     assert record["data"]["train"]["source"] == "embedded"
     assert record["settings"]["batch_size"] == 500
-    load_weights(run_dir / "weights.safetensors", ModelSpec("coarse").build())
+    load_weights(run_dir / "weights.safetensors", CoarseSpec().build())
     told = capsys.readouterr().out
     assert f"validation error {100 * record['validation']['error']:.2f} %" in told
 
@@ -151,7 +152,7 @@ def test_train_and_evaluate_on_house_numbers(few_numbers, tmp_path, capsys, monk
     assert main(["train", *numbers, "--epochs", "1", "--batch-size", "16", "--composed", "0.25", "--test"]) == 0
     folder = tmp_path / "runs" / "house-numbers-dcn-k2-scales2"
     record = json.loads((folder / "record.json").read_text())
-    spec = ModelSpec("dcn", k=2, data="house-numbers", scales=2)
+    spec = DCNSpec(k=2, task=HouseNumbersTask(scales=2))
     assert record["model"] == spec.describe()
     train, validation, test = (record["data"][split] for split in ("train", "validation", "test"))
     assert (train["count"], train["photographs"], train["composed"], train["fresh"]) == (32, 24, 0.25, True)
@@ -164,7 +165,7 @@ def test_train_and_evaluate_on_house_numbers(few_numbers, tmp_path, capsys, monk
     assert main(["evaluate", *numbers, "--weights", str(folder / "weights.safetensors"), "--split", "test"]) == 0
     rate = ErrorRate.from_record(record["test"])
     assert capsys.readouterr().out == f"test error {rate} on 24 images, source rendered\n"
-    _, model = load_run(folder)
+    model = load_model(folder)
     assert model.image_shape == (1, 64, 128)
     disturbed = HouseNumberImages(render_numbers("test", 24), disturbance=TEST_DISTURBANCE, seed=7)
     command = ["evaluate", *numbers, "--weights", str(folder / "weights.safetensors"), "--split", "test"]
@@ -214,7 +215,7 @@ def test_recurrent_rivals_train_with_options_of_their_own(kind, tmp_path):
     assert main(arguments) == 0
     record = json.loads((tmp_path / "record.json").read_text())
     assert (record["name"], record["settings"]["clip_norm"]) == (kind, 1.0)
-    spec = ModelSpec(kind, glimpses=2, hidden=16)
+    spec = SPECS[kind](glimpses=2, hidden=16)
     assert record["model"] == spec.describe()
     assert not {"k", "hint_weight", "objective"} & record["model"].keys()
     load_weights(tmp_path / "weights.safetensors", spec.build())
@@ -223,7 +224,7 @@ def test_recurrent_rivals_train_with_options_of_their_own(kind, tmp_path):
 @pytest.fixture
 def few_images(monkeypatch, digits):
     """Whatever set is asked for, a few images of it."""
-    for module in ("__main__", "experiments"):
+    for module in ("cli.main", "models.tasks"):
         monkeypatch.setattr(
             f"dcnlib.{module}.load_cluttered",
             lambda split, seed=0, **_: ClutteredMNIST(digits, seed=seed, fresh=False),
@@ -278,7 +279,7 @@ def test_a_tested_run_that_is_trained_again_is_not_tested_again(few_images, tmp_
     command = [*TINY, "--batch-size", "32", "--test", "--run-dir", str(tmp_path)]
     assert main(command) == 0
     record = (tmp_path / "record.json").read_bytes()
-    monkeypatch.setattr("dcnlib.cli.main.test_once", lambda *_: pytest.fail("tested again"))
+    monkeypatch.setattr("dcnlib.cli.main.Run.test", lambda *_: pytest.fail("tested again"))
     assert main(command) == 0
     assert (tmp_path / "record.json").read_bytes() == record
 

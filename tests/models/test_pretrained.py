@@ -14,7 +14,6 @@ from dcnlib import (
 from dcnlib.data.cluttered_mnist import ClutterRules
 from dcnlib.data.house_numbers.images import TEST_DISTURBANCE, load_house_number_images
 from dcnlib.models.pretrained import PRETRAINED
-from dcnlib.models.specs import OPTIONS
 from dcnlib.rivals.draw import DrawClassifier
 from dcnlib.rivals.perturbed_topk import PerturbedTopKNetwork
 from dcnlib.rivals.ram import RecurrentAttentionModel
@@ -30,8 +29,8 @@ CLASSES = {
 }
 
 
-DIGIT_MODELS = [name for name, spec in PRETRAINED.items() if spec.data == "cluttered-mnist"]
-NUMBER_MODELS = [name for name, spec in PRETRAINED.items() if spec.data == "house-numbers"]
+DIGIT_MODELS = [name for name, spec in PRETRAINED.items() if spec.task.name == "cluttered-mnist"]
+NUMBER_MODELS = [name for name, spec in PRETRAINED.items() if spec.task.name == "house-numbers"]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +82,7 @@ def test_a_pretrained_model_is_built_as_its_record_says_and_comes_in_eval_mode(n
         assert isinstance(model, MultiScaleNetwork)
         model = model.network
     assert type(model) is CLASSES.get(kind, SingleCapacityNetwork)
-    for option in OPTIONS[kind]:
+    for option in PRETRAINED[name].options():
         if option in ("k", "hint_weight", "sigma_steps", "discount"):
             assert getattr(model, option) == record["model"][option]
 

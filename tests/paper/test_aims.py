@@ -9,7 +9,7 @@ from dcnlib.paper.reported import REPORTED_NUMBERS
 from dcnlib.paper.tables import house_numbers_table, number_targets_table
 from dcnlib.utils.statistics import ErrorRate, mcnemar_p_value
 
-NAMES = [name for name, experiment in EXPERIMENTS.items() if experiment.spec.data == "house-numbers"]
+NAMES = [name for name, experiment in EXPERIMENTS.items() if experiment.spec.task.name == "house-numbers"]
 # Which of 200 test images each kind of model gets wrong.
 WRONG = {"coarse": range(80), "fine": range(30), "dcn": range(10, 42)}
 
@@ -126,7 +126,7 @@ def test_all_runs_of_a_model_stand_together_the_first_seed_first():
         assert [record["settings"]["seed"] for record in records] == list(range(len(records)))
         for record in records:
             spec = EXPERIMENTS[record["name"]].spec
-            assert (spec.kind, spec.scales) == model
+            assert (spec.kind, spec.task.scales) == model
 
 
 def test_the_aims_are_answered_image_by_image():

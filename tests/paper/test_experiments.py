@@ -7,23 +7,22 @@ import pytest
 import torch
 from svhn_files import sample_entries, write_folder
 
-from dcnlib import ClutteredMNIST, TrainingSettings, evaluate, fit, load_cluttered, load_record
+from dcnlib import ClutteredMNIST, TrainingSettings, evaluate, fit, load_cluttered, load_model, load_record
 from dcnlib.data.cluttered_mnist import SEEDS
 from dcnlib.data.house_numbers.images import TRAINING_DISTURBANCE, HouseNumberImages, project_images
 from dcnlib.data.house_numbers.rendered import render_numbers
-from dcnlib.models.pretrained import load_run
-from dcnlib.models.specs import ModelSpec
+from dcnlib.models import tasks
+from dcnlib.models.pretrained import load_trained
+from dcnlib.models.specs import CoarseSpec, DCNSpec, RAMSpec
 from dcnlib.paper import experiments
 from dcnlib.paper.experiments import EXPERIMENTS, run_experiment
 from dcnlib.paper.profiles import number_validation_set, validation_set
 from dcnlib.paper.promote import promote
 from dcnlib.paper.reported import REPORTED, TITLES
 from dcnlib.paper.tables import results_table
-from dcnlib.training.run import test_once
+from dcnlib.training.run import Run
 from dcnlib.utils.records import save_record
 from dcnlib.utils.statistics import ErrorRate
-
-test_once.__test__ = False  # it evaluates on the test set; it is no test
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def finished_run(tmp_path, digits):
     data = ClutteredMNIST(digits, seed=1)
     run_dir = tmp_path / "run"
     settings = TrainingSettings(epochs=1, batch_size=32, device="cpu")
-    model = ModelSpec("coarse").build()
+    model = CoarseSpec().build()
     fit(model, data, data, settings, name="coarse", description={"kind": "coarse"}, run_dir=run_dir)
     return run_dir, model, data
 
@@ -61,7 +60,7 @@ def test_paper_scale_trains_in_runs_tests_once_and_is_loaded_afterwards(project,
         seen.append((split, options["source"]))
         return ClutteredMNIST(digits, seed=SEEDS[split], fresh=split == "train")
 
-    monkeypatch.setattr(experiments, "load_cluttered", small)
+    monkeypatch.setattr(tasks, "load_cluttered", small)
     monkeypatch.setattr(experiments, "can_compile", lambda: False)
     model, record = run_experiment("coarse", scale="paper", device="cpu")
     assert seen == [("train", "mnist"), ("validation", "mnist"), ("test", "mnist")]
@@ -95,7 +94,7 @@ def test_paper_scale_trains_each_seed_on_its_own_disturbances_of_svhn(project, m
         seen.append((split, source))
         return project_images(render_numbers(split, 16), **options)
 
-    monkeypatch.setattr(experiments, "load_house_number_images", few)
+    monkeypatch.setattr(tasks, "load_house_number_images", few)
     monkeypatch.setattr(experiments, "can_compile", lambda: False)
     name = "house-numbers-coarse-seed2"
     settings = {**EXPERIMENTS[name].settings, "batch_size": 16}
@@ -117,8 +116,8 @@ def test_at_fast_scale_a_run_whose_weights_are_not_shipped_has_its_record_alone(
 
 
 def test_runs_of_house_numbers_cover_all_models_at_all_scales_and_several_seeds():
-    runs = [experiment for experiment in EXPERIMENTS.values() if experiment.spec.data == "house-numbers"]
-    told = sorted((run.spec.kind, run.spec.scales, run.settings.get("seed", 0)) for run in runs)
+    runs = [experiment for experiment in EXPERIMENTS.values() if experiment.spec.task.name == "house-numbers"]
+    told = sorted((run.spec.kind, run.spec.task.scales, run.settings.get("seed", 0)) for run in runs)
     seeds = [(kind, 1, seed) for kind in ("coarse", "dcn") for seed in (1, 2)]
     assert told == sorted([(kind, scales, 0) for kind in ("coarse", "dcn", "fine") for scales in (1, 2, 3)] + seeds)
 
@@ -155,7 +154,7 @@ def test_a_run_is_promoted_only_after_the_test_set_was_looked_at(project, finish
     run_dir, model, data = finished_run
     with pytest.raises(ValueError, match="test set"):
         promote(run_dir)
-    record = test_once(model, run_dir, data)
+    record = Run(run_dir).test(model, data)
     assert record["test"]["count"] == record["data"]["test"]["count"] == len(data)
     written = promote(run_dir)
     assert [path.relative_to(project).as_posix() for path in written] == [
@@ -168,30 +167,31 @@ def test_a_run_is_promoted_only_after_the_test_set_was_looked_at(project, finish
 
 def test_ram_is_tested_in_all_its_ways_and_loaded_from_its_run(tmp_path, digits):
     data, run_dir = ClutteredMNIST(digits, seed=1), tmp_path / "ram"
-    spec = ModelSpec("ram", glimpses=2, hidden=16)
+    spec = RAMSpec(glimpses=2, hidden=16)
     settings = TrainingSettings(epochs=1, batch_size=32, device="cpu")
     fit(spec.build(), data, data, settings, name="ram", description=spec.describe(), run_dir=run_dir)
-    name, model = load_run(run_dir)
-    assert (name, model.training) == ("ram", False)
-    record = test_once(model, run_dir, data)
+    trained = load_trained(run_dir)
+    model = trained.model
+    assert (trained.name, trained.spec, model.training) == ("ram", spec, False)
+    record = Run(run_dir).test(model, data)
     assert record["test"].items() >= evaluate(model, data).as_record().items()
     assert set(record["test_ways"]) == {"sampled", "averaged", "random"}
     torch.manual_seed(settings.seed)
     assert record["test_ways"]["random"] == evaluate(model, data, policy="random").as_record()
-    assert test_once(model, run_dir, data) == record
+    assert Run(run_dir).test(model, data) == record
 
 
 def test_a_run_is_loaded_only_when_it_is_finished(tmp_path):
     with pytest.raises(FileNotFoundError, match="no finished run"):
-        load_run(tmp_path)
+        load_trained(tmp_path)
     for record in ({"name": "controls", "models": {}}, {"name": "mine", "model": {"class": "MyNetwork"}}):
         save_record(tmp_path / "record.json", record)
-        with pytest.raises(ValueError, match=r"no run of a model that a ModelSpec names \(coarse, fine, dcn, "):
-            load_run(tmp_path)
+        with pytest.raises(ValueError, match=r"names no model of this library: build your own"):
+            load_trained(tmp_path)
 
 
 def test_a_model_that_chooses_at_random_is_tested_alike_whenever(tmp_path, digits):
-    data, spec = ClutteredMNIST(digits, seed=1), ModelSpec("dcn", policy="random")
+    data, spec = ClutteredMNIST(digits, seed=1), DCNSpec(policy="random")
     settings = TrainingSettings(epochs=1, batch_size=32, device="cpu")
     fit(spec.build(), data, data, settings, description=spec.describe(), run_dir=tmp_path)
     seen = []
@@ -204,13 +204,13 @@ def test_a_model_that_chooses_at_random_is_tested_alike_whenever(tmp_path, digit
         patch.setattr("dcnlib.training.run.evaluate", spied)
         for seed in (1, 2):
             torch.manual_seed(seed)
-            test_once(load_run(tmp_path)[1], tmp_path, data)
+            Run(tmp_path).test(load_model(tmp_path), data)
     assert torch.equal(*seen)
 
 
 def test_weights_of_another_model_are_not_promoted(project, finished_run):
     run_dir, model, data = finished_run
-    record = test_once(model, run_dir, data)
+    record = Run(run_dir).test(model, data)
     save_record(run_dir / "record.json", record | {"name": "fine"})
     with pytest.raises(ValueError, match="another model"):
         promote(run_dir)

@@ -13,7 +13,7 @@ from dcnlib.core.passes import GlobalMaxPool
 from dcnlib.core.patches import replace_cells
 from dcnlib.core.policies import FirstLook
 from dcnlib.models.cluttered_mnist import ScoreLayers
-from dcnlib.models.specs import ModelSpec
+from dcnlib.models.specs import PerturbedTopKSpec
 from dcnlib.rivals.perturbed_topk import PerturbedTopKNetwork, learned_scores, perturbed_topk, refine_softly
 
 ALL_CELLS = 35  # of the small network: 5 rows of 7
@@ -316,7 +316,7 @@ def test_the_policy_is_the_scorer_and_copies_keep_their_own(make_network, images
 
 
 def test_scores_stay_in_float32_under_autocast():
-    network = ModelSpec("perturbed-topk").build().eval()
+    network = PerturbedTopKSpec().build().eval()
     coarse_map = torch.rand(2, 24, 23, 23)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         scores = learned_scores(FirstLook(network, torch.rand(2, 1, 100, 100), coarse_map))

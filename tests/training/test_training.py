@@ -9,7 +9,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -30,7 +29,7 @@ from dcnlib import (
     seed_everything,
 )
 from dcnlib.data.cluttered_mnist import ClutterRules
-from dcnlib.models.specs import Kind, ModelSpec
+from dcnlib.models.specs import SPECS, DCNSpec
 from dcnlib.utils.files import atomic_write
 from dcnlib.utils.records import save_record
 from dcnlib.utils.statistics import ErrorRate
@@ -104,7 +103,7 @@ def test_seeding_decides_the_initial_weights():
     initial = []
     for seed in (1, 1, 2):
         seed_everything(seed)
-        initial.append(weights_of(ModelSpec("dcn").build()))
+        initial.append(weights_of(DCNSpec().build()))
     assert same_weights(initial[0], initial[1])
     assert not same_weights(initial[0], initial[2])
 
@@ -162,10 +161,10 @@ def test_clipping_bounds_the_norm_of_all_gradients_together(dcn, quadrants):
     assert max(norms) <= bound * 1.001 < min(free)
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", SPECS)
 def test_each_of_the_papers_models_and_rivals_trains(digits, kind):
     data = ClutteredMNIST(digits.subset(8))
-    model = ModelSpec(kind).build()
+    model = SPECS[kind]().build()
     before = weights_of(model)
     record = fit(model, data, data, TrainingSettings(epochs=1, batch_size=2, device="cpu"))
     assert np.isfinite(record["curves"]["train_loss"]).all()
@@ -177,10 +176,10 @@ def test_bfloat16_trains_on_any_device(dcn, quadrants):
     assert np.isfinite(fit(dcn, *quadrants, settings)["curves"]["train_loss"][0])
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", SPECS)
 def test_every_kind_of_model_takes_a_step_in_bfloat16(kind, digits):
     images, labels = ClutteredMNIST(digits, seed=1)[range(4)]
-    model = ModelSpec(kind).build().train()
+    model = SPECS[kind]().build().train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss, parts = model.loss(images, labels)
     loss.backward()
@@ -319,7 +318,7 @@ def test_a_rivals_run_goes_on_from_its_checkpoint_bit_identical(kind, digits, tm
 
     def train(run_dir: Path, stop_at: int = 0) -> tuple[dict[str, Tensor], dict]:
         torch.manual_seed(1)
-        model = ModelSpec(kind, glimpses=3, hidden=16, rollouts=2).build()
+        model = SPECS[kind](glimpses=3, hidden=16, rollouts=2).build()
         loss, calls = model.loss, []
 
         def counted(images: Tensor, labels: Tensor):

@@ -1,0 +1,207 @@
+"""The tasks by name: which images there are, what their labels mean, and which boxes the networks for them are made of.
+
+What is particular to a task stands here and nowhere else. Preprocessing travels with the weights, because a trained
+model knows its task.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from dcnlib.core.dcn import DynamicCapacityNetwork
+from dcnlib.core.multiscale import MultiScaleNetwork, Pyramid
+from dcnlib.core.network import SingleCapacityNetwork
+from dcnlib.data.cluttered_mnist import SEEDS, ClutteredMNIST, load_cluttered
+from dcnlib.data.digits import SPLITS, load_digits
+from dcnlib.data.house_numbers.images import HouseNumberImages, load_house_number_images, project_images
+from dcnlib.data.house_numbers.numbers import NUMBER_SPLITS, number_text
+from dcnlib.models.cluttered_mnist import CoarseLayers, FineLayers, ScoreLayers, TopLayers
+from dcnlib.models.house_numbers import (
+    CoarseNumberLayers,
+    FineNumberLayers,
+    NumberTopLayers,
+    fine_on_whole_images,
+    number_pyramid,
+)
+from dcnlib.utils.checks import ImageShape
+from dcnlib.utils.records import Record
+
+Images = ClutteredMNIST | HouseNumberImages
+MOST_SCALES = 3  # of house numbers; at a fourth, they would be smaller than what a cell sees
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """What a network is for. Its fields are what may be chosen about the task."""
+
+    name: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]]  # of models that there are for it; see `SPECS`
+    sources: ClassVar[Mapping[str, tuple[str, ...]]]  # where its images come from, the usual one first, with splits
+    smoke_counts: ClassVar[Mapping[str, int]]  # how many images the smoke profile takes of what is always at hand
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> ImageShape:
+        """Of the images that a network is given: channels, height and width in pixels."""
+
+    @abstractmethod
+    def load(self, split: Any, *, source: Any = None, root: str | Path | None = None, **options: Any) -> Images:
+        """The images of a split, from the usual source unless another is named. The options go to the data's loader."""
+
+    @abstractmethod
+    def smoke(self, split: str) -> Images:
+        """A few images that are always at hand; those of "train" are fresh each epoch."""
+
+    @abstractmethod
+    def answer(self, logits: Tensor) -> str:
+        """What class scores (L,) or (P, L) of one image say, as text."""
+
+    @abstractmethod
+    def boxes(self, *names: str) -> list[nn.Module]:
+        """Freshly initialised parts of networks: of "coarse", "fine", "top", and what else the task's kinds need."""
+
+    def network(self, network: SingleCapacityNetwork | DynamicCapacityNetwork) -> nn.Module:
+        """A network of such boxes as a network of the task's images."""
+        return network
+
+    @property
+    def box_shape(self) -> ImageShape:
+        """Of what the coarse layers are given, where it isn't the image itself."""
+        return self.image_shape
+
+    def describe(self) -> Record:
+        """What a record says of the task beside its model; nothing for Cluttered MNIST, as records began with it."""
+        return {"data": self.name, **asdict(self)}
+
+    def shares_images(self, data: Record, split: str, source: str) -> bool:
+        """Whether a split of a source holds images of those that a record describes, such as a run's training set."""
+        return (data["source"], data["split"]) == (source, split)
+
+
+@dataclass(frozen=True)
+class ClutteredMNISTTask(Task):
+    """Which digit lies among the fragments? Images of 1x100x100 pixels in [0, 1], ten classes."""
+
+    name: ClassVar[str] = "cluttered-mnist"
+    kinds: ClassVar[tuple[str, ...]] = ("coarse", "fine", "dcn", "ram", "draw", "perturbed-topk", "soft-attention")
+    sources: ClassVar[Mapping[str, tuple[str, ...]]] = SPLITS
+    smoke_counts: ClassVar[Mapping[str, int]] = {"train": 256, "validation": 200}
+
+    @property
+    def image_shape(self) -> ImageShape:
+        return 1, 100, 100
+
+    def load(self, split: Any, *, source: Any = None, root: str | Path | None = None, **options: Any) -> ClutteredMNIST:
+        return load_cluttered(split, source=source or "mnist", root=root, **options)
+
+    def smoke(self, split: Any) -> ClutteredMNIST:
+        digits = load_digits(split, source="embedded").subset(self.smoke_counts[split])
+        return ClutteredMNIST(digits, seed=SEEDS[split], fresh=split == "train")
+
+    def answer(self, logits: Tensor) -> str:
+        return str(int(logits.argmax()))
+
+    def boxes(self, *names: str) -> list[nn.Module]:
+        makers: dict[str, Callable[[], nn.Module]] = {
+            "coarse": CoarseLayers,
+            "fine": FineLayers,
+            "fine on images": FineLayers,
+            "top": TopLayers,
+            "scorer": ScoreLayers,
+        }
+        return _made(makers, names)
+
+    def describe(self) -> Record:
+        return {}
+
+    def shares_images(self, data: Record, split: str, source: str) -> bool:
+        return bool(_digits_of(data["source"], data["split"]) & _digits_of(source, split))
+
+
+def _digits_of(source: str, split: str) -> set[str]:
+    """Which of the disjoint sets of digits a split is made of: the embedded ones are MNIST's validation digits."""
+    if split == "all" or (source, split) == ("mnist", "validation"):
+        return {"embedded train", "embedded validation"}
+    return {f"{source} {split}"}
+
+
+@dataclass(frozen=True)
+class HouseNumbersTask(Task):
+    """Which number stands on the house? Standardised images of 1x64x128 pixels, five positions of eleven classes.
+
+    scales: at how many scales, each half as large as the one before, a network sees them: 1..3.
+    """
+
+    scales: int = 1
+
+    name: ClassVar[str] = "house-numbers"
+    kinds: ClassVar[tuple[str, ...]] = ("coarse", "fine", "dcn")
+    sources: ClassVar[Mapping[str, tuple[str, ...]]] = NUMBER_SPLITS
+    smoke_counts: ClassVar[Mapping[str, int]] = {"train": 64, "validation": 100}
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.scales <= MOST_SCALES:
+            raise ValueError(f"scales must be 1..{MOST_SCALES} for {self.name}, got {self.scales}")
+
+    @property
+    def image_shape(self) -> ImageShape:
+        return 1, self.pyramid.height, self.pyramid.width
+
+    @property
+    def box_shape(self) -> ImageShape:
+        """Of the canvas on which the scales lie."""
+        return 1, *self.pyramid.canvas_shape
+
+    @property
+    def pyramid(self) -> Pyramid:
+        """How the scales lie on the canvas."""
+        return number_pyramid(self.scales)
+
+    def load(
+        self, split: Any, *, source: Any = None, root: str | Path | None = None, **options: Any
+    ) -> HouseNumberImages:
+        return load_house_number_images(split, source=source or "svhn", root=root, **options)
+
+    def smoke(self, split: str) -> HouseNumberImages:
+        from dcnlib.data.house_numbers.rendered import render_numbers  # draws with fonts of matplotlib
+
+        return project_images(render_numbers(split, self.smoke_counts[split]))
+
+    def answer(self, logits: Tensor) -> str:
+        return number_text(logits.argmax(-1).tolist())
+
+    def boxes(self, *names: str) -> list[nn.Module]:
+        makers: dict[str, Callable[[], nn.Module]] = {
+            "top": lambda: NumberTopLayers(self.pyramid.regions),
+            "coarse": CoarseNumberLayers,
+            "fine": FineNumberLayers,
+            "fine on images": fine_on_whole_images,
+        }
+        return _made(makers, names)
+
+    def network(self, network: SingleCapacityNetwork | DynamicCapacityNetwork) -> nn.Module:
+        return network if self.scales == 1 else MultiScaleNetwork(network, self.pyramid)
+
+
+def _made(makers: Mapping[str, Callable[[], nn.Module]], names: Collection[str]) -> list[nn.Module]:
+    """The boxes asked for. They are made in the makers' order, so that a seed gives a box the same initial weights
+    whatever order they are asked for in."""
+    made = {name: make() for name, make in makers.items() if name in names}
+    return [made[name] for name in names]
+
+
+CLUTTERED_MNIST = ClutteredMNISTTask()
+TASKS: dict[str, type[Task]] = {task.name: task for task in (ClutteredMNISTTask, HouseNumbersTask)}
+
+
+def make_task(name: str, **options: Any) -> Task:
+    """A task by name, with its options. Raises ValueError for an unknown name or option."""
+    if name not in TASKS:
+        raise ValueError(f"data must be one of {', '.join(TASKS)}, got {name!r}")
+    if strange := options.keys() - {field.name for field in fields(TASKS[name])}:
+        raise ValueError(f"{name} has no {', '.join(sorted(strange))}")
+    return TASKS[name](**options)
