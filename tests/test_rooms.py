@@ -2,6 +2,10 @@
 
 import ast
 import importlib
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,3 +119,25 @@ def test_names_that_never_were_are_refused():
         from dcnlib.dcn import Dcn  # noqa: F401
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("dcnlib.nothing_of_the_kind")
+
+
+def test_the_library_works_without_the_rooms_that_are_only_ours(tmp_path):
+    """Deleting `paper/`, `explorer/` and `cli/` leaves a library that trains, loads, answers and counts."""
+    shutil.copytree(PACKAGE, tmp_path / "dcnlib", ignore=shutil.ignore_patterns("__pycache__", "records"))
+    shutil.copytree(PACKAGE.parent / "results", tmp_path / "dcnlib" / "records")
+    for room in ("paper", "explorer", "cli"):
+        shutil.rmtree(tmp_path / "dcnlib" / room)
+    code = """
+import importlib, pathlib, torch, dcnlib
+for path in sorted(pathlib.Path("dcnlib").rglob("*.py")):
+    if path.name != "__main__.py":
+        importlib.import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
+for name in dcnlib.__all__:
+    getattr(dcnlib, name)
+model = dcnlib.load_model("dcn-k8-hints")
+assert model(torch.zeros(1, 1, 100, 100)).shape == (1, 10) and dcnlib.count_multiplications(model).total
+assert dcnlib.load_record("dcn-k8-hints")["name"] == "dcn-k8-hints"
+"""
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

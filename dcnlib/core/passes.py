@@ -217,7 +217,7 @@ class QuickPasses(Passes):
 
 
 def _is_as_built(part: nn.Module) -> bool:
-    """Whether calling a module does what its class of `torch.nn` or `dcnlib.layers` does, and nobody watches it."""
+    """Whether calling a module does what its class of `torch.nn`, or `GlobalMaxPool`, does, and nobody watches it."""
     hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)
     bases = (nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.Identity, nn.ReLU, GlobalMaxPool, nn.Linear)
     return not any(hooks) and any(type(part).forward is base.forward for base in bases)

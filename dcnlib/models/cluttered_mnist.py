@@ -1,6 +1,6 @@
 """The paper's three boxes on Cluttered MNIST (section 4.1): coarse, fine and top layers, layer for layer.
 
-Each is an `nn.Sequential`, so that what a cell sees can be read off the modules (see `dcnlib.patches`).
+Each is an `nn.Sequential`, so that what a cell sees can be read off the modules (see `dcnlib.core.geometry`).
 """
 
 from torch import nn

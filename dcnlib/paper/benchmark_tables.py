@@ -48,7 +48,7 @@ def rivals_benchmark_table(record: Record) -> str:
 
 
 def benchmark_tables(record: Record) -> str:
-    """Markdown: what `dcnlib.benchmark` measured, as ratios."""
+    """Markdown: what `dcnlib.analysis.speed` measured, as ratios."""
     return "\n\n".join(
         [
             _machine(record),

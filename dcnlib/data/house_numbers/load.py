@@ -15,7 +15,7 @@ def load_house_numbers(split: NumberSplit, *, source: NumberSource, root: str | 
     `data_roots(root)`: `SVHN/train`, a folder with the PNGs and `digitStruct.mat`, or the official archive
     `SVHN/train.tar.gz`. Reading it takes a minute the first time, the
     result lies in the user's cache from then on. Nothing is downloaded.
-    `rendered`: numbers drawn by `rendered_numbers.py`; always at hand, and easier than photographs.
+    `rendered`: numbers drawn by `rendered.py`; always at hand, and easier than photographs.
 
     Raises ValueError for an unknown source or split or for damaged files, FileNotFoundError if there are none. Single
     bad entries are left out and counted in `dropped`, which is that of the whole folder for train and validation.
