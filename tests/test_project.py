@@ -124,6 +124,27 @@ def test_the_tables_in_the_readme_are_made_from_the_records():
     assert inference_table(load_record("benchmark")) in readme
 
 
+def test_the_numbers_in_the_readmes_sentences_are_those_of_the_records():
+    readme = " ".join((ROOT / "README.md").read_text().split())
+
+    def percent(outcome):
+        return f"{100 * outcome['error']:.2f} %"
+
+    short, fine, coarse = (load_record(name) for name in ("dcn-k8-entropy-gradient", "fine", "coarse"))
+    assert short["settings"]["epochs"] == fine["settings"]["epochs"] == 3
+    assert f"the DCN errs on {percent(short['test'])} (record `{short['name']}`)" in readme
+    assert f"and the fine model on {percent(fine['test'])}" in readme
+    assert f"for the same cost, it errs on {percent(load_record('ram')['test_ways']['sampled'])}" in readme
+    assert f"twice as often as the coarse model, {percent(coarse['test'])}" in readme
+    counted = load_record("multiplications")["models"]
+    more = counted["perturbed-topk"] - counted["dcn-k8-hints"]
+    assert f"for {more / 1e6:.1f}M multiplications more" in readme
+    times = {row["batch"]: row["best"] for row in load_record("benchmark")["inference"]}
+    assert f"takes {times[16]['fine']:.3f} ms an image at batch 16" in readme
+    fair, printed = (times[batch]["fine"] / times[128]["dcn, prepared"] for batch in (16, 128))
+    assert f"the DCN is {fair:.1f} times faster, not {printed:.2f}" in readme
+
+
 def test_the_record_of_the_benchmark_is_whole():
     record = load_record("benchmark")
     assert record["settings"] == json.loads(json.dumps(asdict(BenchmarkSettings())))
