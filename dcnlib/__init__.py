@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dcnlib.data.cluttered_mnist import ClutteredMNIST as ClutteredMNIST
     from dcnlib.data.cluttered_mnist import load_cluttered as load_cluttered
     from dcnlib.inference.compile import compile_for_inference as compile_for_inference
+    from dcnlib.inference.predict import predict as predict
     from dcnlib.models.cluttered_mnist import CoarseLayers as CoarseLayers
     from dcnlib.models.cluttered_mnist import FineLayers as FineLayers
     from dcnlib.models.cluttered_mnist import TopLayers as TopLayers
@@ -56,6 +57,7 @@ __all__ = [
     "load_model",
     "load_pretrained",
     "load_record",
+    "predict",
     "saliency_map",
     "seed_everything",
     "select_patches",
@@ -75,6 +77,7 @@ _PLACES = {
     "ClutteredMNIST": "dcnlib.data.cluttered_mnist",
     "load_cluttered": "dcnlib.data.cluttered_mnist",
     "compile_for_inference": "dcnlib.inference.compile",
+    "predict": "dcnlib.inference.predict",
     "CoarseLayers": "dcnlib.models.cluttered_mnist",
     "FineLayers": "dcnlib.models.cluttered_mnist",
     "TopLayers": "dcnlib.models.cluttered_mnist",

@@ -3,6 +3,7 @@
 Each step tells what it did, so that an answer can be read with it in mind. Which steps a task takes stands in the task.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -96,9 +97,9 @@ def fitted(picture: Picture, image_shape: ImageShape) -> Prepared:
     notes = picture.notes
     if factor < 1:
         pixels = F.interpolate(pixels[None], (height, width), mode="bilinear", antialias=True)[0].clamp(0, 1)
-        notes = (*notes, f"shrunk from {_told(picture.size)} to {_told((height, width))} pixels")
+        notes = (*notes, f"shrunk from {size_text(picture.size)} to {size_text((height, width))} pixels")
     if [height, width] != room:
-        notes = (*notes, f"set in the middle of {_told(room)} pixels")
+        notes = (*notes, f"set in the middle of {size_text(room)} pixels")
     top, left = (room[0] - height) // 2, (room[1] - width) // 2
     image = torch.zeros(image_shape)
     image[:, top : top + height, left : left + width] = pixels
@@ -106,11 +107,13 @@ def fitted(picture: Picture, image_shape: ImageShape) -> Prepared:
     return Prepared(image, Fit(picture.size, scale, (top, left)), notes)
 
 
-def beyond(value: float, least: float, most: float, told: str) -> tuple[str, ...]:
-    """A note if a figure of an image lies outside what all training images have. told: where the figures go."""
-    if least <= value <= most:
-        return ()
-    return (f"unlike all training images: {told.format(value, least, most)}",)
+def unlike(*figures: tuple[float, float, float, str]) -> tuple[str, ...]:
+    """A note of the figures of an image that lie outside what all training images have, if any do.
+
+    Each is its value, the least and the most of the training images, and a text with a place for each of the three.
+    """
+    told = [text.format(value, least, most) for value, least, most, text in figures if not least <= value <= most]
+    return ("unlike all training images: " + ", ".join(told),) if told else ()
 
 
 def read_upload(name: str, content: bytes, image_shape: ImageShape) -> Tensor:
@@ -118,6 +121,6 @@ def read_upload(name: str, content: bytes, image_shape: ImageShape) -> Tensor:
     return fitted(light_on_dark(read_picture(content, name=name)), image_shape).image
 
 
-def _told(size: tuple[int, ...] | list[int]) -> str:
+def size_text(size: Sequence[int]) -> str:
     """A height and width as people say them: 200x100 is wider than high."""
     return f"{size[1]}x{size[0]}"

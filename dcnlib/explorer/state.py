@@ -17,7 +17,7 @@ from dcnlib.core.policies import POLICIES, FirstLook, Policy, oracle_scores
 from dcnlib.core.saliency import entropy
 from dcnlib.data.cluttered_mnist import ClutteredMNIST
 from dcnlib.data.pictures import Picture, read_picture
-from dcnlib.data.preparation import fitted, light_on_dark
+from dcnlib.models.tasks import CLUTTERED_MNIST, Task
 
 Source = Literal["validation", "new clutter", "upload"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -105,7 +105,7 @@ class Explorer:
     """Answers a user's choices, and keeps the score of the patches that the user chooses by hand.
 
     dcns, references: models by the names under which they are shown, all for images of one shape. data: the images;
-    their digits are also put in new clutter.
+    their digits are also put in new clutter. task: what makes an uploaded picture an image that the models know.
     """
 
     def __init__(
@@ -113,10 +113,12 @@ class Explorer:
         dcns: Mapping[str, DynamicCapacityNetwork],
         data: ClutteredMNIST,
         references: Mapping[str, SingleCapacityNetwork],
+        *,
+        task: Task = CLUTTERED_MNIST,
     ) -> None:
         if not dcns:
             raise ValueError("there is nothing to explore: give at least one DCN")
-        self.dcns, self.data, self.references = dict(dcns), data, dict(references)
+        self.dcns, self.data, self.references, self.task = dict(dcns), data, dict(references), task
         channels, height, width = data[0][0].shape
         self.image_shape = (channels, height, width)
         self._reference_costs = {
@@ -183,7 +185,7 @@ class Explorer:
         return Subject(title, image, label, data.boxes[index])
 
     def _prepare(self, picture: Picture, invert: bool | None) -> Subject:
-        prepared = fitted(light_on_dark(picture, invert), self.image_shape)
+        prepared = self.task.preprocess(picture, invert=invert)
         return Subject(f"your image {picture.name}", prepared.image, notes=prepared.notes)
 
     def _find_looks(self, model: str, policy: str, subject: Subject) -> list[Look]:

@@ -6,10 +6,12 @@ model knows its task.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from dcnlib.core.dcn import DynamicCapacityNetwork
@@ -17,8 +19,15 @@ from dcnlib.core.multiscale import MultiScaleNetwork, Pyramid
 from dcnlib.core.network import SingleCapacityNetwork
 from dcnlib.data.cluttered_mnist import SEEDS, ClutteredMNIST, load_cluttered
 from dcnlib.data.digits import SPLITS, load_digits
-from dcnlib.data.house_numbers.images import HouseNumberImages, load_house_number_images, project_images
-from dcnlib.data.house_numbers.numbers import NUMBER_SPLITS, number_text
+from dcnlib.data.house_numbers.images import (
+    HouseNumberImages,
+    load_house_number_images,
+    project_images,
+    standardise,
+)
+from dcnlib.data.house_numbers.numbers import FRAME, NUMBER_SPLITS, in_frame, number_text
+from dcnlib.data.pictures import Picture
+from dcnlib.data.preparation import Fit, Prepared, fitted, inverted, levels, light_on_dark, size_text, to_grey, unlike
 from dcnlib.models.cluttered_mnist import CoarseLayers, FineLayers, ScoreLayers, TopLayers
 from dcnlib.models.house_numbers import (
     CoarseNumberLayers,
@@ -29,6 +38,11 @@ from dcnlib.models.house_numbers import (
 )
 from dcnlib.utils.checks import ImageShape
 from dcnlib.utils.records import Record
+
+# Between what bounds the training images of the project's networks lie, measured on all of them, rounded outwards.
+LIT = 0.007, 0.053  # share of pixels above 1/10 in the clutter of the 55,000 training digits
+ASPECT = 1.0, 6.1  # width by height of SVHN's training photographs
+SPREAD = 2.5, 89.0  # standard deviation of their levels of grey, of 0..255, in the frame
 
 Images = ClutteredMNIST | HouseNumberImages
 MOST_SCALES = 3  # of house numbers; at a fourth, they would be smaller than what a cell sees
@@ -55,6 +69,13 @@ class Task(ABC):
     @abstractmethod
     def smoke(self, split: str) -> Images:
         """A few images that are always at hand; those of "train" are fresh each epoch."""
+
+    @abstractmethod
+    def preprocess(self, picture: Picture, *, invert: bool | None = None) -> Prepared:
+        """A user's picture as an image that the task's networks know, with where its pixels went and what was done.
+
+        invert: whether to take light for dark, or None for what the task does by itself.
+        """
 
     @abstractmethod
     def answer(self, logits: Tensor) -> str:
@@ -101,6 +122,16 @@ class ClutteredMNISTTask(Task):
     def smoke(self, split: Any) -> ClutteredMNIST:
         digits = load_digits(split, source="embedded").subset(self.smoke_counts[split])
         return ClutteredMNIST(digits, seed=SEEDS[split], fresh=split == "train")
+
+    def preprocess(self, picture: Picture, *, invert: bool | None = None) -> Prepared:
+        """Grey, light on dark, in the middle of the canvas: shrunk to fit if it is larger, else as it is."""
+        prepared = fitted(light_on_dark(picture, invert), self.image_shape)
+        lit = float((prepared.image > 0.1).float().mean())
+        notes = unlike(
+            (lit, *LIT, "{:.1%} of its pixels are brighter than 1/10, of theirs {:.1%} to {:.1%}"),
+            (float(prepared.image.max()), 0.9, 1.0, "its brightest pixel is {:.2f}, theirs are at least {:.2f}"),
+        )
+        return replace(prepared, notes=(*prepared.notes, *notes))
 
     def answer(self, logits: Tensor) -> str:
         return str(int(logits.argmax()))
@@ -170,6 +201,26 @@ class HouseNumbersTask(Task):
         from dcnlib.data.house_numbers.rendered import render_numbers  # draws with fonts of matplotlib
 
         return project_images(render_numbers(split, self.smoke_counts[split]))
+
+    def preprocess(self, picture: Picture, *, invert: bool | None = None) -> Prepared:
+        """Grey, the whole of it resized to the frame without regard to its aspect, standardised: exactly what the
+        loader makes of a photograph. Light and dark stay as they are, since house numbers are painted in both."""
+        picture = inverted(picture, "as asked") if invert else picture
+        frame = torch.tensor(in_frame(Image.fromarray(levels(to_grey(picture)))))[None, None].float()
+        height, width = picture.size
+        notes = picture.notes
+        if picture.size != FRAME:
+            notes = (*notes, f"resized from {size_text(picture.size)} to {size_text(FRAME)} pixels")
+        notes += unlike(
+            (width / height, *ASPECT, "it is {:.2g} times as wide as high, they are {:.2g} to {:.2g} times"),
+            (
+                float(frame.std()),
+                *SPREAD,
+                "its grey levels of 0 to 255 spread by {:.2g}, theirs by {:.2g} to {:.2g}",
+            ),
+        )
+        scale = FRAME[0] / height, FRAME[1] / width
+        return Prepared(standardise(frame)[0], Fit(picture.size, scale), notes)
 
     def answer(self, logits: Tensor) -> str:
         return number_text(logits.argmax(-1).tolist())

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from dcnlib.data.pictures import Picture, read_picture
-from dcnlib.data.preparation import Fit, beyond, fitted, inverted, levels, light_on_dark, on_light_ground, to_grey
+from dcnlib.data.preparation import Fit, fitted, inverted, levels, light_on_dark, on_light_ground, to_grey, unlike
 
 SIDES = st.integers(1, 40)
 
@@ -120,6 +120,7 @@ def test_boxes_end_where_the_picture_does(height, width, boxes):
 
 
 def test_what_lies_beyond_the_training_images_is_told():
-    assert beyond(0.3, 0.1, 0.5, "{:.0%} of it, theirs {:.0%} to {:.0%}") == ()
-    told = "unlike all training images: 60% of it, theirs 10% to 50%"
-    assert beyond(0.6, 0.1, 0.5, "{:.0%} of it, theirs {:.0%} to {:.0%}") == (told,)
+    text = "{:.0%} of it, of theirs {:.0%} to {:.0%}"
+    assert unlike((0.1, 0.1, 0.5, text), (0.5, 0.1, 0.5, text)) == ()
+    told = unlike((0.6, 0.1, 0.5, text), (0.3, 0.1, 0.5, text), (7, 8, 9, "{}, theirs {}"))
+    assert told == ("unlike all training images: 60% of it, of theirs 10% to 50%, 7, theirs 8",)

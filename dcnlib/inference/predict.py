@@ -1,0 +1,117 @@
+"""From pictures to answers: what a trained model says of each, how sure it is, and where in the picture it looked."""
+
+import copy
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dcnlib.core.saliency import entropy
+from dcnlib.data.pictures import Picture, read_picture
+from dcnlib.data.pictures import Source as PictureSource
+from dcnlib.models.pretrained import Source, load_trained
+from dcnlib.utils.device import resolve_device
+
+Pictures = PictureSource | Picture | Iterable[PictureSource | Picture]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says of one picture.
+
+    How sure it is stands in three figures, to be read together: a network that never saw anything like the picture may
+    well give its answer a high probability. notes: what was done to the picture before the network saw it, and in what
+    the result is unlike all images that networks of the task were trained on.
+    """
+
+    name: str
+    answer: str
+    probabilities: Tensor  # (L,), or (P, L) for P positions of a sequence
+    entropy: float  # of the prediction in nats, summed over positions
+    boxes: Tensor  # (n, 4) top, left, bottom, right of each place looked at, in pixels of the picture as it is seen
+    first_answer: str | None = None  # the coarse prediction, of models that have one,
+    first_entropy: float | None = None  # and its entropy in nats
+    notes: tuple[str, ...] = ()
+
+    @property
+    def probability(self) -> float:
+        """Of the whole answer: the product over positions."""
+        return float(self.probabilities.max(-1).values.prod())
+
+    @property
+    def most_entropy(self) -> float:
+        """The entropy in nats of knowing nothing: log L for each position."""
+        classes = self.probabilities.shape[-1]
+        return self.probabilities.numel() // classes * math.log(classes)
+
+    def __str__(self) -> str:
+        sure = f"{100 * self.probability:.1f} %, entropy {self.entropy:.2f} of {self.most_entropy:.2f} nats"
+        return f"{self.name}: {self.answer} ({'; '.join([sure, *self.notes])})"
+
+
+@torch.no_grad()
+def predict(
+    source: Source,
+    pictures: Pictures,
+    *,
+    invert: bool | None = None,
+    k: int | None = None,
+    device: str = "auto",
+) -> list[Prediction]:
+    """What a trained model says of pictures, in their order; one picture stands for a list of one.
+
+    source: what `load_trained` takes. pictures: what `read_picture` takes, each; an array or a tensor of four
+    dimensions is several. They are pictures as a user has them: grey or in colour, of any size, and the model's task
+    makes of each an image that its networks know (`Task.preprocess`). Each goes through the network alone, so that its
+    answer depends on nothing else in the list.
+
+    invert: whether to take light for dark; by default the task decides, and says so in the notes. k: patches, instead
+    of the model's own number.
+
+    Raises FileNotFoundError or ValueError, with its name, for the first picture that can't be read, and ValueError for
+    k with a model that chooses no patches.
+    """
+    trained = load_trained(source)
+    options = {} if k is None else {"k": k}
+    if options.keys() - trained.spec.options().keys():
+        raise ValueError(
+            f"{trained.name} is of kind {trained.spec.kind}, which chooses no patches: leave k out"
+        )
+    at = resolve_device(device)
+    model: Any = copy.deepcopy(trained.model).to(at).eval()  # the caller's own stays where it is
+
+    predictions = []
+    for number, given in enumerate(_each(pictures), start=1):
+        named = isinstance(given, str | PathLike | Picture)
+        picture = read_picture(given, name=None if named else f"picture {number}")
+        prepared = trained.task.preprocess(picture, invert=invert)
+        look = model.attend(prepared.image[None].to(at), **options)
+        first = getattr(look, "coarse_logits", None)
+        predictions.append(
+            Prediction(
+                name=picture.name,
+                answer=trained.task.answer(look.logits[0]),
+                probabilities=look.logits[0].softmax(-1).cpu(),
+                entropy=entropy(look.logits).item(),
+                boxes=prepared.fit.to_picture(look.boxes[0]),
+                first_answer=None if first is None else trained.task.answer(first[0]),
+                first_entropy=None if first is None else entropy(first).item(),
+                notes=prepared.notes,
+            )
+        )
+    return predictions
+
+
+def _each(pictures: Pictures) -> Iterator[PictureSource | Picture]:
+    """The pictures one by one, where one alone may be given too."""
+    one = str | PathLike | bytes | bytearray | memoryview | Image.Image | Picture
+    if isinstance(pictures, one) or (isinstance(pictures, np.ndarray | Tensor) and pictures.ndim < 4):
+        yield pictures
+    else:
+        yield from pictures
