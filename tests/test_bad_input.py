@@ -219,7 +219,7 @@ def test_scores_of_no_known_shape_have_no_entropy(shape):
         "dcn parameter": (lambda: dcn(patches=8), TypeError, "patches"),
         "layers parameter": (lambda: CoarseLayers(depth=3), TypeError, "depth"),
         "epochs": (lambda: TrainingSettings(epochs=0), ValueError, "epochs=0"),
-        "batch of one": (lambda: TrainingSettings(batch_size=1), ValueError, "batch_size=1"),
+        "no batch": (lambda: TrainingSettings(batch_size=0), ValueError, "batch_size=0"),
         "learning rate": (lambda: TrainingSettings(learning_rate=float("nan")), ValueError, "learning_rate=nan"),
         "weight decay": (lambda: TrainingSettings(weight_decay=-1), ValueError, "weight_decay=-1"),
         "seed": (lambda: TrainingSettings(seed=-1), ValueError, "seed=-1"),

@@ -1,5 +1,6 @@
 """Cluttered MNIST by the rules of the original generator (deepmind/mnist-cluttered), seeded and vectorised."""
 
+import operator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -10,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from dcnlib.data.digits import Digits, Source, Split, load_digits
-from dcnlib.utils.checks import Indices, checked_indices
+from dcnlib.utils.checks import Indices, checked_indices, is_scalar
 
 # The project's own sets, on which every recorded error was measured. Training clutter comes from the run's seed.
 SEEDS: dict[Split, int] = {"train": 0, "validation": 1_000_001, "all": 1_000_001, "test": 1_000_002}
@@ -45,6 +46,8 @@ class ClutteredMNIST(torch.utils.data.Dataset):
 
     With `fresh`, `at_epoch(e)` draws new clutter and places for each epoch, where the paper's set is fixed.
     """
+
+    vectorised = True  # `fit` may ask for whole batches
 
     def __init__(
         self,
@@ -104,6 +107,11 @@ class ClutteredMNIST(torch.utils.data.Dataset):
             return self
         return ClutteredMNIST(self.digits, rules=self.rules, seed=self.seed, fresh=True, epoch=epoch)
 
+    @property
+    def contents(self) -> tuple[np.ndarray, ...]:
+        """The arrays that decide each image and label."""
+        return self.digits.images, self.digits.labels, self._fragments, self.positions
+
     def describe(self) -> dict[str, object]:
         """What a run's record says of its data."""
         return {
@@ -143,8 +151,8 @@ class ClutteredMNIST(torch.utils.data.Dataset):
     def __getitem__(self, index: Indices) -> tuple[Tensor, Tensor]: ...
 
     def __getitem__(self, index: int | Indices) -> tuple[Tensor, Tensor | int]:
-        if isinstance(index, int | np.integer):
-            images, labels = self[[int(index)]]
+        if isinstance(index, int) or is_scalar(index):
+            images, labels = self[[operator.index(index)]]
             return images[0], int(labels[0])
         images = torch.from_numpy(self.render(index)).unsqueeze(1).float().div_(255)
         labels = torch.as_tensor(self.digits.labels, dtype=torch.int64)  # no copy of all labels for each batch

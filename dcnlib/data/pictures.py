@@ -17,8 +17,6 @@ import torch
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
-from dcnlib.utils.files import user_path
-
 MOST_BYTES = 200_000_000  # of a file: more than any picture of MOST_PIXELS needs
 MOST_PIXELS = 25_000_000
 # Nothing else is tried: for an EPS, whatever its name, Pillow would start another program.
@@ -63,7 +61,7 @@ def read_picture(source: Source | Picture, *, name: str | None = None) -> Pictur
     if isinstance(source, Picture):
         return source
     if isinstance(source, str | PathLike):
-        return _from_bytes(name or str(source), _content(user_path(Path(source))))
+        return _from_bytes(name or str(source), _content(Path(source)))
     name = name or "the picture"
     if isinstance(source, bytes | bytearray | memoryview):
         return _from_bytes(name, bytes(source))
@@ -146,12 +144,10 @@ def _from_pillow(name: str, file: Image.Image) -> Picture:
     with _decoding(name):
         if getattr(file, "is_animated", False) and file.format != "MPO":  # a phone's; its second frame is no other view
             notes.append("the first of several frames")
-        most, white_is_zero = _deep_levels(file)
-        picture = file
         if file.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
             notes.append("turned as its EXIF says")
-            picture = ImageOps.exif_transpose(file)
-        picture.load()
+        most, white_is_zero = _deep_levels(file)
+        picture = ImageOps.exif_transpose(file)
     if picture.mode == "F":
         return _from_array(name, np.asarray(picture), notes=notes)
     if picture.mode.startswith("I"):
@@ -225,6 +221,4 @@ def _from_array(name: str, values: np.ndarray, *, layouts: str = "HWC or CHW", n
             raise ValueError(f"{name}: values of floats must be in [0, 1], got {low:g}..{high:g}")
     elif values.dtype != bool:
         raise ValueError(f"{name} must hold uint8, uint16, or floats in [0, 1], got {values.dtype}")
-    pixels = values.astype(np.float32, order="C")
-    pixels /= most  # in place: a photograph of 25 million pixels takes 300 MB
-    return Picture(name, torch.from_numpy(pixels), tuple(notes))
+    return Picture(name, torch.from_numpy(values.astype(np.float32, order="C") / most), tuple(notes))

@@ -80,7 +80,9 @@ def predict(
     trained = load_trained(source)
     options = {} if k is None else {"k": k}
     if options.keys() - trained.spec.options().keys():
-        raise ValueError(f"{trained.name} is of kind {trained.spec.kind}, which chooses no patches: leave k out")
+        raise ValueError(
+            f"{trained.name} is of kind {trained.spec.kind}, which chooses no patches: leave k out"
+        )
     at = resolve_device(device)
     model: Any = copy.deepcopy(trained.model).to(at).eval()  # the caller's own stays where it is
 

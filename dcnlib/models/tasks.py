@@ -40,7 +40,7 @@ from dcnlib.utils.checks import ImageShape
 from dcnlib.utils.records import Record
 
 # Between what bounds the training images of the project's networks lie, measured on all of them, rounded outwards.
-LIT = 0.7, 5.3  # per cent of pixels above 1/10, with the 55,000 training digits in clutter
+LIT = 0.007, 0.053  # share of pixels above 1/10 in the clutter of the 55,000 training digits
 ASPECT = 1.0, 6.1  # width by height of SVHN's training photographs
 SPREAD = 2.5, 89.0  # standard deviation of their levels of grey, of 0..255, in the frame
 
@@ -126,9 +126,9 @@ class ClutteredMNISTTask(Task):
     def preprocess(self, picture: Picture, *, invert: bool | None = None) -> Prepared:
         """Grey, light on dark, in the middle of the canvas: shrunk to fit if it is larger, else as it is."""
         prepared = fitted(light_on_dark(picture, invert), self.image_shape)
-        lit = 100 * float((prepared.image > 0.1).float().mean())
+        lit = float((prepared.image > 0.1).float().mean())
         notes = unlike(
-            (lit, *LIT, "{:.1f} % of its pixels are brighter than 1/10, of theirs {:.1f} to {:.1f} %"),
+            (lit, *LIT, "{:.1%} of its pixels are brighter than 1/10, of theirs {:.1%} to {:.1%}"),
             (float(prepared.image.max()), 0.9, 1.0, "its brightest pixel is {:.2f}, theirs are at least {:.2f}"),
         )
         return replace(prepared, notes=(*prepared.notes, *notes))

@@ -1,14 +1,18 @@
-"""Checkpoints of training: written atomically, and read without executing anything from the file."""
+"""Checkpoints of training: written atomically, read without executing anything from the file, and all or nothing."""
 
-import pickle
+import io
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dcnlib.training.identity import check_same
 from dcnlib.utils.files import atomic_write
 from dcnlib.utils.records import Record
+from dcnlib.utils.weights import check_fit, digest_of, put_weights, weights_of
 
 
 @dataclass
@@ -18,63 +22,108 @@ class Progress:
     epoch: int = 0
     step: int = 0  # within the epoch
     seconds: float = 0.0
-    sums: dict[str, Tensor] = field(default_factory=dict)  # of this epoch's loss parts, float64
+    sums: dict[str, Tensor] = field(default_factory=dict)  # of this epoch's loss parts, float64 where there is one
     curves: dict[str, list[float]] = field(default_factory=dict)
     best: Record = field(default_factory=dict)  # epoch and validation figures of the best weights
+    epoch_rng: Tensor | None = None  # torch's generator at the epoch's beginning, which a DataLoader shuffles by
+    resumed: list[Record] = field(default_factory=list)  # where a resumption changed the versions or the machine
+
+    def add(self, parts: dict[str, Tensor]) -> None:
+        """Add a step's loss parts to the epoch's sums, on the device that they are on, which nobody waits for."""
+        for part, value in parts.items():
+            value = value.detach().to(torch.float32 if value.device.type == "mps" else torch.float64)
+            self.sums[part] = self.sums[part].to(value) + value if part in self.sums else value
 
 
-def save_checkpoint(
-    path: Path,
-    identity: Record,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    state: Progress,
-    best_weights: dict[str, Tensor],
-) -> None:
+@dataclass
+class Training:
+    """All that changes while a model is trained."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    best_weights: dict[str, Tensor]
+    progress: Progress = field(default_factory=Progress)
+
+
+def save_checkpoint(path: Path, identity: Record, here: Record, training: Training) -> None:
+    """Write all of a training, and what `environment` says of where it runs. Raises OSError if there is no place."""
+    progress = asdict(training.progress)
     content = {
         "identity": identity,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-        "progress": asdict(state),
-        "best_weights": best_weights,
+        "environment": {part: here[part] for part in ("versions", "machine")},
+        "model": weights_of(training.model),
+        "optimizer": training.optimizer.state_dict(),
+        "schedule": training.schedule.state_dict(),
+        "progress": progress | {"sums": {part: value.cpu() for part, value in progress["sums"].items()}},
+        "best_weights": training.best_weights,
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "mps_rng": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
     }
-    atomic_write(path, lambda file: torch.save(content, file))
+    whole = io.BytesIO()  # torch hides from its caller why a file couldn't be written
+    torch.save(content, whole)
+    atomic_write(path, lambda file: file.write(whole.getbuffer()))
 
 
-def resume(
-    path: Path,
-    identity: Record,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    state: Progress,
-) -> dict[str, Tensor]:
-    """Load a checkpoint into everything given, and return the best weights so far."""
+def resume(path: Path, identity: Record, here: Record, training: Training) -> None:
+    """Load a checkpoint into a training.
+
+    Raises ValueError, and leaves the model as it was, if the checkpoint is damaged or is that of another experiment.
+    """
+    content = _read(path)
     try:
+        later = {digest_of(content["model"]), digest_of(content["best_weights"])}
+        check_same(path.parent, content["identity"], identity, later)
+        check_fit(content["model"], training.model, str(path))
+        check_fit(content["best_weights"], training.model, str(path))
+        training.optimizer.load_state_dict(content["optimizer"])
+        _check_moments(training.optimizer, path)
+        training.schedule.load_state_dict(content["schedule"])
+        training.progress = Progress(**content["progress"])
+        training.best_weights = content["best_weights"]
+        torch.set_rng_state(content["torch_rng"])
+        if torch.cuda.is_available() and len(content["cuda_rng"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(content["cuda_rng"])
+        if torch.backends.mps.is_available() and content["mps_rng"] is not None:  # the run may have begun elsewhere
+            torch.mps.set_rng_state(content["mps_rng"])
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        raise ValueError(f"{path} is not a checkpoint of this library; delete it to start anew: {error!r}") from error
+    put_weights(content["model"], training.model, str(path))
+    state = training.progress
+    if changed := _changes(content.get("environment", {}), here):
+        state.resumed.append({"epoch": state.epoch + 1, "step": state.step, "changed": changed})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, each of its parts held to its checksum."""
+    try:
+        with zipfile.ZipFile(path) as parts:
+            if damaged := parts.testzip():
+                raise ValueError(f"the checksum of {damaged} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}")
+    except Exception as error:  # a damaged file makes the readers raise whatever they like
         raise ValueError(
             f"{path} is not a whole checkpoint of this library; delete it to start anew: {error}"
         ) from error
-    if content["identity"] != identity:
-        differing = [part for part in identity if content["identity"].get(part) != identity[part]]
-        raise ValueError(
-            f"{path.parent} holds a run that differs in {', '.join(differing)}: choose another folder, or delete it; "
-            f"it has {[content['identity'].get(part) for part in differing]}"
-        )
-    model.load_state_dict(content["model"])
-    optimizer.load_state_dict(content["optimizer"])
-    schedule.load_state_dict(content["schedule"])
-    for key, value in content["progress"].items():
-        setattr(state, key, value)
-    torch.set_rng_state(content["torch_rng"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(content["cuda_rng"])
-    if torch.backends.mps.is_available() and content["mps_rng"] is not None:  # the run may have begun elsewhere
-        torch.mps.set_rng_state(content["mps_rng"])
-    return content["best_weights"]
+    return content
+
+
+def _check_moments(optimizer: torch.optim.Optimizer, path: Path) -> None:
+    """Raise ValueError unless what an optimizer remembers of each parameter has its shape and is finite."""
+    for parameter, moments in optimizer.state.items():
+        for value in moments.values():
+            if isinstance(value, Tensor) and not (value.shape in (parameter.shape, ()) and value.isfinite().all()):
+                raise ValueError(f"{path} holds another model's optimizer, or one whose state isn't finite")
+
+
+def _changes(before: Record, here: Record) -> Record:
+    """What `environment` says otherwise than before: {"machine.threads": [2, 1]}."""
+    return {
+        f"{part}.{key}": [old, here[part].get(key)]
+        for part, values in before.items()
+        for key, old in values.items()
+        if here[part].get(key) != old
+    }

@@ -1,26 +1,21 @@
 """How often a model errs on a data set."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from dcnlib.core.saliency import cross_entropy
-from dcnlib.utils.checks import check_values
+from dcnlib.training.loading import Data, evaluation_batches
+from dcnlib.utils.checks import check_label_range, check_labels
 from dcnlib.utils.device import to_device
 from dcnlib.utils.modules import evaluation_mode
 from dcnlib.utils.records import Record
 from dcnlib.utils.statistics import ErrorRate
-
-
-class Data(Protocol):
-    """What `fit` and `evaluate` ask of a data set."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: Any, /) -> Any: ...
+from dcnlib.utils.weights import check_finite
 
 
 @dataclass(frozen=True)
@@ -40,37 +35,45 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    data: Data,
+    data: Data | DataLoader,
     *,
     batch_size: int = 250,
     k: int | None = None,
     cells: Tensor | None = None,
+    workers: int = 0,
     **options: Any,
 ) -> Evaluation:
-    """Error rate of `model`, in eval mode and on its own device, over all of `data`.
+    """Error rate of `model`, in eval mode and on its own device, over all of `data`: a data set, or a DataLoader, whose
+    own batches and order are taken.
 
     A sequence, with labels (N, P), is wrong if any of its positions is, and its losses are summed over positions.
 
     `k` and `cells` (N, k) are passed on to a Dynamic Capacity Network, and any other options as they are to the model,
-    such as `policy="sampled", samples=8` to a Recurrent Attention Model. Leaves the model in the mode it was in.
-    Raises ValueError for an empty data set and for image values outside [0, 1] or NaN.
+    such as `policy="sampled", samples=8` to a Recurrent Attention Model. `workers` processes make the batches. Leaves
+    the model in the mode it was in. Raises ValueError for an empty data set, for image values outside [0, 1] or NaN,
+    for labels that are none of the model's classes, and for a model whose weights aren't finite.
     """
     if len(data) == 0:
         raise ValueError("there is nothing to evaluate: the data set is empty")
+    check_finite(model.state_dict(), "a model that can't be evaluated")
     device = next(model.parameters()).device
     if k is not None:
         options["k"] = k
-    predictions, losses, wrong = [], [], []
+    counts: list[int] = []
+    losses, predictions, wrong = [], [], []
     with evaluation_mode(model):
-        for indices in np.split(np.arange(len(data)), range(batch_size, len(data), batch_size)):
-            images, labels = to_device(data[indices], device)
-            check_values(images)
+        for images, labels in evaluation_batches(data, batch_size, workers=workers):
             if cells is not None:
-                options["cells"] = cells[indices].to(device)
-            logits = model(images, **options).float()
-            losses.append(len(images) * cross_entropy(logits, labels).item())
-            predictions.append(logits.argmax(-1).cpu())
-            wrong.append((predictions[-1] != labels.cpu()).reshape(len(images), -1).any(1))
-    all_wrong = torch.cat(wrong)
-    rate = ErrorRate(int(all_wrong.sum()), len(data))
-    return Evaluation(rate, float(np.sum(losses)) / len(data), torch.cat(predictions), all_wrong)
+                options["cells"] = cells[sum(counts) :][: len(images)].to(device)
+            there, truth = to_device((images, labels), device)
+            logits = model(there, **options).float()
+            check_labels(labels, logits.shape[:-1])
+            check_label_range(labels, logits.shape[-1])
+            counts.append(len(images))
+            losses.append(cross_entropy(logits, truth))
+            predictions.append(logits.argmax(-1))
+            wrong.append((predictions[-1] != truth).reshape(len(images), -1).any(1))
+    all_wrong = torch.cat(wrong).cpu()
+    rate = ErrorRate(int(all_wrong.sum()), len(all_wrong))
+    total = np.sum([count * loss for count, loss in zip(counts, torch.stack(losses).tolist(), strict=True)])
+    return Evaluation(rate, float(total) / len(all_wrong), torch.cat(predictions).cpu(), all_wrong)

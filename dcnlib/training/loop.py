@@ -1,34 +1,40 @@
-"""Training any model of this library by one contract, with checkpoints that survive a kill, and evaluation.
+"""Training any model of this library by one contract, with checkpoints that survive a kill.
 
-A model needs `model.loss(images, labels)` -> (loss, named parts). A data set needs `len(data)` and `data[indices]` ->
-(images, labels) for an array of indices, as `ClutteredMNIST` and `torch.utils.data.TensorDataset` have it.
+A model needs `model.loss(images, labels)` -> (loss, named parts) and `model(images)` -> class scores. A data set needs
+`len(data)` and `data[i]` -> (image, label): see `dcnlib.training.loading.Data`.
 """
 
-import json
+import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from dcnlib.training.checkpoint import Progress, resume, save_checkpoint
-from dcnlib.training.evaluation import Data, evaluate
+from dcnlib.training.checkpoint import Training, resume, save_checkpoint
+from dcnlib.training.evaluation import evaluate
+from dcnlib.training.identity import check_same, identify
+from dcnlib.training.interrupt import Stop, Stopped, stopping_between_steps
+from dcnlib.training.loading import Data, count_batches, evaluation_batches, training_batches
+from dcnlib.training.run import Run
 from dcnlib.training.settings import TrainingSettings
-from dcnlib.utils.checks import check_values
+from dcnlib.utils.checks import check_label_range
 from dcnlib.utils.device import autocast, resolve_device, seed_everything, to_device
-from dcnlib.utils.records import Record, environment, save_record
-from dcnlib.utils.weights import save_weights, weights_of
+from dcnlib.utils.modules import evaluation_mode, train_keeping_frozen, uncompiled
+from dcnlib.utils.records import Record, environment
+from dcnlib.utils.weights import check_finite, digest_of, put_weights, read_weights, save_weights, weights_of
 
 
 def fit(
     model: nn.Module,
-    train_data: Data,
-    validation_data: Data,
+    train_data: Data | DataLoader,
+    validation_data: Data | DataLoader,
     settings: TrainingSettings,
     *,
     name: str = "run",
@@ -40,119 +46,227 @@ def fit(
 ) -> Record:
     """Train `model`, keep the weights of lowest validation error in it, and return the run's record.
 
-    With a `run_dir`, state is saved there at least every `checkpoint_seconds`, and a run that was killed goes on from
-    it; on the same machine and thread count it ends bit-identical to an uninterrupted one. The finished run leaves
-    `record.json` and `weights.safetensors` there, and a repeated call returns that record. `on_epoch` is called with
-    each epoch's figures, `progress` shows a bar, and `description` says in the record what the model is.
+    The data are map-style data sets, or DataLoaders, whose own batches, size and order are then taken. Parts of a model
+    in training mode that are in eval mode stay in it, so that their batch-norm statistics are kept; so do, in a model
+    that is in eval mode as a whole, parts whose parameters are all frozen (`requires_grad_(False)`).
 
-    Raises ValueError if there are fewer images than a batch, if an epoch's first batch has values outside [0, 1], or if
-    `run_dir` holds a run with other settings; FloatingPointError if the loss is no longer finite.
+    With a `run_dir`, state is saved there at least every `checkpoint_seconds`, and a run that was killed goes on from
+    it; on the same machine and thread count it ends bit-identical to an uninterrupted one. A first SIGINT, SIGTERM or
+    SIGHUP, an interrupt in Jupyter too, stops between two steps: state is saved, the model is whole, and the same call
+    goes on. The finished run leaves `record.json` and `weights.safetensors` there; a repeated call returns that record
+    and puts those weights into the model. `on_epoch` is called with each epoch's figures, `progress` shows a bar, and
+    `description` says in the record what the model is.
+
+    Raises ValueError if there are fewer images than a batch, for images outside [0, 1] and labels that are none of the
+    model's classes, and if `run_dir` holds a run that differs in anything that changes the result, saying in what;
+    BlockingIOError if another process trains there; FloatingPointError if loss, gradient, weights or validation are no
+    longer finite: at that step on a CPU, and on a GPU, which would have to be waited for, at the next checkpoint or the
+    epoch's end. The last checkpoint is from before. Stopped, a KeyboardInterrupt, after a signal.
     """
-    steps = len(train_data) // settings.batch_size
-    if steps == 0 or len(validation_data) == 0:
+    model = uncompiled(model)
+    if isinstance(train_data, DataLoader) and train_data.batch_size is not None:
+        settings = replace(settings, batch_size=train_data.batch_size)
+    if count_batches(train_data, settings.batch_size) == 0 or len(validation_data) == 0:
         raise ValueError(
             f"{len(train_data)} training and {len(validation_data)} validation images don't make a batch of "
             f"{settings.batch_size} and a validation"
         )
     device = resolve_device(settings.device)
-    seed_everything(settings.seed)
-    model.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=settings.learning_rate, total_steps=settings.epochs * steps, pct_start=settings.warm_up
-    )
-    identity = {
-        "name": name,
-        "model": description or {"class": type(model).__name__},
-        "settings": asdict(settings),
-        "data": {"train": _describe(train_data), "validation": _describe(validation_data)},
-    }
-    state = Progress()
-    best_weights = weights_of(model)
-    checkpoint = Path(run_dir) / "checkpoint.pt" if run_dir is not None else None
-    if checkpoint is not None and checkpoint.is_file():
-        best_weights = resume(checkpoint, identity, model, optimizer, schedule, state)
+    identity = identify(name, description, model, train_data, validation_data, settings)
+    run = Run(run_dir) if run_dir is not None else None
+    with run.lock() if run else nullcontext():
+        seed_everything(settings.seed)
+        model.to(device).to(memory_format=torch.channels_last)
+        if run and (record := _finished(run, identity, model)):
+            return record
+        trainer = _Trainer(model, train_data, validation_data, settings, device, identity, run, checkpoint_seconds)
+        with stopping_between_steps() as stop:
+            trainer.train(stop, on_epoch, progress)
+        return trainer.finish()
 
-    loss_of: Callable[..., Any] = torch.compile(model.loss) if settings.compile else model.loss  # type: ignore
-    precision = autocast(device, settings.precision)
-    started = time.perf_counter() - state.seconds
-    saved = time.perf_counter()
 
-    def save() -> None:
-        nonlocal saved
-        state.seconds = time.perf_counter() - started
-        if checkpoint is not None:
-            save_checkpoint(checkpoint, identity, model, optimizer, schedule, state, best_weights)
-        saved = time.perf_counter()
+class _Trainer:
+    """One call of `fit`: what it trains with, and its loop."""
 
-    while state.epoch < settings.epochs:
-        epoch_data = train_data.at_epoch(state.epoch) if hasattr(train_data, "at_epoch") else train_data
-        order = np.random.RandomState([settings.seed, state.epoch, 1]).permutation(len(train_data))
-        batches = order[: steps * settings.batch_size].reshape(steps, settings.batch_size)
-        bar = tqdm(
-            batches[state.step :],
-            initial=state.step,
-            total=steps,
-            desc=f"{name} {state.epoch + 1}/{settings.epochs}",
-            disable=not progress,
+    def __init__(
+        self,
+        model: nn.Module,
+        train_data: Any,
+        validation_data: Any,
+        settings: TrainingSettings,
+        device: torch.device,
+        identity: Record,
+        run: Run | None,
+        checkpoint_seconds: float,
+    ) -> None:
+        self.model, self.settings, self.device, self.identity = model, settings, device, identity
+        self.train_data, self.validation_data = train_data, validation_data
+        self.run, self.checkpoint_seconds = run, checkpoint_seconds
+        self.here = environment(device.type) if run else {}
+        self.steps = count_batches(train_data, settings.batch_size)
+        self.classes = _count_classes(model, validation_data, device)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        schedule = one_cycle(optimizer, settings, self.steps)
+        self.training = Training(model, optimizer, schedule, weights_of(model))
+        if run and run.checkpoint_path.is_file():
+            resume(run.checkpoint_path, identity, self.here, self.training)
+        self.saved = time.perf_counter()
+        self.started = self.saved - self.training.progress.seconds
+        self.watched: Tensor | float = 0.0  # the sum of all losses and gradient norms since the last look
+
+    def train(self, stop: Stop, on_epoch: Callable[[Record], None] | None, progress: bool) -> None:
+        """The loop: epochs of steps, each with a validation at its end."""
+        model, settings, state = self.model, self.settings, self.training.progress
+        loss_of: Callable[..., Any] = torch.compile(model.loss) if settings.compile else model.loss  # type: ignore
+        precision = autocast(self.device, settings.precision)
+        train_keeping_frozen(model)
+
+        while state.epoch < settings.epochs:
+            for images, labels in self._bar(self._batches(), progress):
+                check_label_range(labels, self.classes)
+                images, labels = to_device((images, labels), self.device)
+                with precision:
+                    loss, parts = loss_of(images, labels)
+                self.training.optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm or math.inf)
+                self._watch(loss.detach(), norm)
+                self.training.optimizer.step()
+                self.training.schedule.step()
+                state.add({"loss": loss, **parts})
+                state.step += 1
+                if stop.signal is not None:
+                    self._save()
+                    raise Stopped(stop.signal)
+                if time.perf_counter() - self.saved >= self.checkpoint_seconds and state.step < self.steps:
+                    self._save()
+
+            self._check_finite()
+            figures = {f"train_{part}": float(value) / self.steps for part, value in state.sums.items()}
+            figures |= self._validate()
+            for part, value in figures.items():
+                state.curves.setdefault(part, []).append(value)
+            state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
+            self._save()
+            if on_epoch is not None:
+                on_epoch({"epoch": state.epoch, "seconds": state.seconds, **figures})
+            if stop.signal is not None and state.epoch < settings.epochs:
+                raise Stopped(stop.signal)
+
+    def _batches(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """The epoch's batches that are still to come."""
+        state, settings = self.training.progress, self.settings
+        if state.step == 0:
+            state.epoch_rng = torch.get_rng_state()
+        return training_batches(
+            self.train_data,
+            settings.batch_size,
+            seed=settings.seed,
+            epoch=state.epoch,
+            start=state.step,
+            workers=settings.workers,
+            epoch_rng=state.epoch_rng,
         )
-        model.train()
-        for batch in bar:
-            images, labels = to_device(epoch_data[batch], device)
-            if state.step == 0:  # a look at all values of all batches would cost time
-                check_values(images)
-            with precision:
-                loss, parts = loss_of(images, labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            if settings.clip_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
-            optimizer.step()
-            schedule.step()
-            for part, value in {"loss": loss.detach(), **parts}.items():
-                state.sums[part] = state.sums.get(part, torch.zeros((), dtype=torch.float64)) + value.cpu().double()
-            state.step += 1
-            if time.perf_counter() - saved >= checkpoint_seconds and state.step < steps:
-                save()
 
-        figures: Record = {f"train_{part}": float(value) / steps for part, value in state.sums.items()}
-        if not np.isfinite(figures["train_loss"]):
-            raise FloatingPointError(f"the loss of epoch {state.epoch + 1} is not finite: try a lower learning_rate")
-        validation = evaluate(model, validation_data)
-        figures |= {"validation_error": validation.rate.fraction, "validation_loss": validation.loss}
+    def _bar(self, batches: Iterable[tuple[Tensor, Tensor]], shown: bool) -> Iterable[tuple[Tensor, Tensor]]:
+        state = self.training.progress
+        told = f"{self.identity['name']} {state.epoch + 1}/{self.settings.epochs}"
+        return tqdm(batches, initial=state.step, total=self.steps, desc=told, disable=not shown)
+
+    def _validate(self) -> Record:
+        """Error and loss on the validation data; the best weights are those of the lowest error so far."""
+        state = self.training.progress
+        validation = evaluate(self.model, self.validation_data, workers=self.settings.workers)
+        if not math.isfinite(validation.loss):
+            raise FloatingPointError(f"the validation loss of epoch {state.epoch + 1} is not finite: {self._advice()}")
         if not state.best or validation.rate.fraction < state.best["error"]:
             state.best = {"epoch": state.epoch + 1, **validation.as_record()}
-            best_weights = weights_of(model)
-        for part, value in figures.items():
-            state.curves.setdefault(part, []).append(value)
-        state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
-        save()
-        if on_epoch is not None:
-            on_epoch({"epoch": state.epoch, "seconds": state.seconds, **figures})
+            self.training.best_weights = weights_of(self.model)
+        return {"validation_error": validation.rate.fraction, "validation_loss": validation.loss}
 
-    model.load_state_dict(best_weights)
-    model.eval()
-    record = {
-        **identity,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "curves": state.curves,
-        "validation": state.best,
-        "wall_seconds": round(state.seconds, 3),
-        **environment(device.type),
-    }
-    if run_dir is None:
+    def _watch(self, loss: Tensor, norm: Tensor) -> None:
+        """Stop before a step that would spoil the weights; on a GPU, note it for the next look."""
+        self.watched = self.watched + (loss + norm)
+        if self.device.type == "cpu":
+            self._look(f"step {self.training.progress.step + 1} of ")
+
+    def _look(self, step: str = "") -> None:
+        watched, self.watched = self.watched, 0.0
+        if not math.isfinite(watched):
+            epoch = self.training.progress.epoch + 1
+            raise FloatingPointError(f"the loss or its gradient in {step}epoch {epoch} is not finite: {self._advice()}")
+
+    def _check_finite(self) -> None:
+        self._look()
+        try:
+            check_finite(self.model.state_dict(), f"epoch {self.training.progress.epoch + 1}")
+        except ValueError as error:
+            raise FloatingPointError(f"{error}: {self._advice()}") from error
+
+    def _advice(self) -> str:
+        return f"try a lower learning_rate or a clip_norm than in {self.settings}"
+
+    def _save(self) -> None:
+        self.training.progress.seconds = time.perf_counter() - self.started
+        if self.run:
+            self._check_finite()
+            save_checkpoint(self.run.checkpoint_path, self.identity, self.here, self.training)
+        self.saved = time.perf_counter()
+
+    def finish(self) -> Record:
+        """Put the best weights into the model, and write weights and record."""
+        state = self.training.progress
+        put_weights(self.training.best_weights, self.model, "the run")
+        self.model.eval()
+        record = {
+            **self.identity,
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "curves": state.curves,
+            "validation": state.best,
+            "wall_seconds": round(state.seconds, 3),
+            **environment(self.device.type),
+        }
+        if state.resumed:
+            record["resumed"] = state.resumed
+        if not self.run:
+            return record
+        save_weights(self.run.weights_path, self.model)
+        # A run that was finished before keeps its record: who trained it when, and what the test set said of it.
+        if self.run.finished and (kept := self.run.read_record()).get("curves") == record["curves"]:
+            return kept
+        self.run.save_record(record)
         return record
-    save_weights(Path(run_dir) / "weights.safetensors", model)
-    path = Path(run_dir) / "record.json"
-    # A run that was finished before keeps its record: who trained it when, and what the test set said of it.
-    kept = json.loads(path.read_text()) if path.is_file() else {}
-    parts = ("name", "model", "settings", "curves")
-    if json.dumps([kept.get(part) for part in parts]) == json.dumps([record[part] for part in parts]):
-        return kept
-    save_record(path, record)
+
+
+def one_cycle(
+    optimizer: torch.optim.Optimizer, settings: TrainingSettings, steps: int
+) -> torch.optim.lr_scheduler.OneCycleLR:
+    """The learning rate of each step: up to the settings' in their `warm_up` of all steps, then down to nearly zero."""
+    total, warm_up = settings.epochs * steps, settings.warm_up
+    if warm_up * total == 1:  # torch divides by the steps of the rise; one step of it begins at the peak
+        warm_up = math.nextafter(warm_up, 0)
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=settings.learning_rate, total_steps=total, pct_start=warm_up
+    )
+
+
+@torch.no_grad()
+def _count_classes(model: nn.Module, data: Any, device: torch.device) -> int:
+    """How many classes a model tells apart: of one image, which leaves no trace in torch's generators."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), evaluation_mode(model):
+        images, _ = next(evaluation_batches(data, 1))
+        return model(images[:1].to(device)).shape[-1]
+
+
+def _finished(run: Run, identity: Record, model: nn.Module) -> Record | None:
+    """The record of a run that is finished and whose checkpoint is gone; its weights go into the model. Else None.
+
+    Raises ValueError, saying what differs, if it is another experiment's.
+    """
+    if not run.finished or run.checkpoint_path.is_file():
+        return None
+    record, weights = run.read_record(), read_weights(run.weights_path)
+    check_same(run.folder, record, identity, {digest_of(weights)})
+    put_weights(weights, model, str(run.weights_path))
+    model.eval()
     return record
-
-
-def _describe(data: Data) -> Record:
-    own = getattr(data, "describe", None)
-    return own() if own is not None else {"name": type(data).__name__, "count": len(data)}

@@ -1,5 +1,6 @@
 """A run on disk: a folder with its record, its weights and its checkpoint, and its one look at the test set."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from torch import nn
 
 from dcnlib.training.evaluation import evaluate
 from dcnlib.utils.device import seed_everything
+from dcnlib.utils.locks import lock_file
 from dcnlib.utils.records import Record, read_record, save_record
 
 
@@ -18,6 +20,11 @@ class Run:
         self.record_path = self.folder / "record.json"
         self.weights_path = self.folder / "weights.safetensors"
         self.checkpoint_path = self.folder / "checkpoint.pt"
+        self.lock_path = self.folder / ".lock"
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other processes out. Raises BlockingIOError if one trains here, OSError if nothing can be written."""
+        return lock_file(self.lock_path, f"{self.folder} is in use: another process trains there")
 
     @property
     def finished(self) -> bool:

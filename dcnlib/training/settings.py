@@ -1,9 +1,12 @@
 """How to train."""
 
-from dataclasses import dataclass
-from typing import get_args
+import math
+from dataclasses import dataclass, fields
+from typing import Any, get_args
 
-from dcnlib.utils.device import DEVICES, Precision
+import numpy as np
+
+from dcnlib.utils.device import Precision, device_name
 
 
 @dataclass(frozen=True)
@@ -12,7 +15,11 @@ class TrainingSettings:
 
     device: `auto` takes CUDA, then MPS, then the CPU. precision: `auto` is bfloat16 autocast on CUDA and float32
     elsewhere. compile: let torch.compile fuse the training step (needs a C++ compiler on CPUs). clip_norm: the largest
-    norm of all gradients together; longer ones are scaled down to it. None leaves them as they are.
+    norm of all gradients together; longer ones are scaled down to it. None leaves them as they are. workers: processes
+    that make batches beside the training; 0 makes them in its own.
+
+    Numbers of numpy and devices of torch are taken for what they are and kept as plain ones, so that a record can hold
+    them. Raises TypeError, naming the field, for any other type and ValueError for a value out of its range.
     """
 
     epochs: int = 8
@@ -25,17 +32,61 @@ class TrainingSettings:
     compile: bool = False
     clip_norm: float | None = None
     warm_up: float = 0.3
+    workers: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2:
-            raise ValueError(f"epochs must be at least 1 and batch_size at least 2 (batch norm), got {self}")
-        if not (self.learning_rate > 0 and self.weight_decay >= 0 and self.seed >= 0):
+        for field in fields(self):
+            object.__setattr__(self, field.name, _PLAIN[field.type](field.name, getattr(self, field.name)))
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(f"epochs and batch_size must be at least 1, got {self}")
+        if not (0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf and self.seed >= 0):
             raise ValueError(f"learning_rate must be positive, weight_decay and seed not negative, got {self}")
-        if self.clip_norm is not None and not self.clip_norm > 0:
+        if self.seed >= 2**32:
+            raise ValueError(f"seed must be below 2**32, got {self.seed}")
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
             raise ValueError(f"clip_norm must be positive, or None for no clipping, got {self.clip_norm}")
         if not 0 < self.warm_up < 1:
             raise ValueError(f"warm_up must lie between 0 and 1, got {self.warm_up}")
-        if self.device.split(":")[0] not in DEVICES:
-            raise ValueError(f"device must be one of {', '.join(DEVICES)} (or cuda:N), got {self.device!r}")
         if self.precision not in get_args(Precision):
             raise ValueError(f"precision must be one of {get_args(Precision)}, got {self.precision!r}")
+        if self.workers < 0:
+            raise ValueError(f"workers must not be negative, got {self.workers}")
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    return int(value)
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    return float(value)
+
+
+def _number_or_none(name: str, value: Any) -> float | None:
+    return None if value is None else _number(name, value)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, got {value!r}")
+    return str(value)
+
+
+# What makes a plain value of what was given for a field, by the field's type.
+_PLAIN: dict[Any, Any] = {
+    int: _whole,
+    float: _number,
+    float | None: _number_or_none,
+    bool: _flag,
+    str: lambda name, value: device_name(value),
+    Precision: _text,
+}

@@ -4,6 +4,7 @@ And what every data set asks of the indices of a batch.
 """
 
 from collections.abc import Sequence
+from typing import SupportsIndex, TypeGuard
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ def check_images(model: nn.Module, images: Tensor, image_shape: tuple[int, int, 
         raise ValueError(f"images must not be empty, got shape {tuple(images.shape)}")
     if image_shape is not None and tuple(images.shape[1:]) != tuple(image_shape):
         raise ValueError(f"this model takes images of shape {tuple(image_shape)}, got {tuple(images.shape[1:])}")
-    if len(images) == 1 and model.training and any(isinstance(part, _BATCH_NORMS) for part in model.modules()):
+    if len(images) == 1 and any(part.training and isinstance(part, _BATCH_NORMS) for part in model.modules()):
         raise ValueError(
             "batch normalisation can't train on a batch of one image: give at least 2, or call model.eval() first"
         )
@@ -54,12 +55,26 @@ def check_labels(labels: Tensor, shape: Sequence[int]) -> None:
         raise ValueError(f"{shape[0]} images need labels of shape {tuple(shape)}, got {tuple(labels.shape)}")
 
 
+def check_label_range(labels: Tensor, classes: int) -> None:
+    """Raise TypeError or ValueError unless labels are int64 in 0..classes-1. Waits for the device that they are on."""
+    if labels.dtype != torch.int64:
+        raise TypeError(f"labels must be int64, got {labels.dtype}")
+    low, high = (int(value) for value in torch.aminmax(labels))
+    if not 0 <= low <= high < classes:
+        raise ValueError(f"labels must be in 0..{classes - 1}, as the model has {classes} classes, got {low}..{high}")
+
+
 def check_whole(name: str, value: int, *, least: int = 1) -> None:
     """Raise TypeError or ValueError unless a number of things is an int and at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def is_scalar(index: object) -> TypeGuard[SupportsIndex]:
+    """Whether an index is a number of numpy, or an array or a tensor without dimensions."""
+    return getattr(index, "ndim", None) == 0
 
 
 def checked_indices(indices: Indices, count: int) -> np.ndarray:

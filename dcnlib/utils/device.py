@@ -1,6 +1,7 @@
 """Devices and what computing on them takes: precision, memory layout, seeds, compilers."""
 
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -35,13 +36,24 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def resolve_device(name: str) -> torch.device:
+def device_name(device: str | torch.device) -> str:
+    """A device's name, which can be written down. Raises TypeError or ValueError unless it is one of `DEVICES`."""
+    name = str(device) if isinstance(device, torch.device) else device
+    if not isinstance(name, str):
+        raise TypeError(f"device must be the name of a device or a torch.device, got {device!r}")
+    if name != "auto" and not re.fullmatch(rf"({'|'.join(DEVICES[1:])})(:\d{{1,3}})?", name):
+        raise ValueError(f"device must be one of {', '.join(DEVICES)} (or cuda:N), got {name!r}")
+    return name
+
+
+def resolve_device(name: str | torch.device) -> torch.device:
     """`auto` is CUDA where there is one, then MPS, then the CPU. Raises ValueError for a device that isn't there."""
+    name = device_name(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     device = torch.device(name)
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if not available.get(device.type, False):
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    if (device.index or 0) >= there[device.type]:
         raise ValueError(f"device {name!r} is not available here; use 'auto' or 'cpu'")
     return device
 

@@ -1,12 +1,16 @@
 """Files and folders: where things lie, and writes that a kill can't leave half done."""
 
+import glob
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 import platformdirs
+
+from dcnlib.utils.locks import CAN_LOCK, try_lock
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -49,16 +53,60 @@ def project_root() -> Path:
 
 
 def atomic_write(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Call `write` with a temporary file and rename it to `path`: a kill leaves the old file or the new one, whole."""
+    """Call `write` with a temporary file and rename it to `path`: a kill leaves the old file or the new one, whole.
+
+    The file gets the rights that the umask leaves it. What killed writes of the same file left behind is cleaned up.
+    Raises OSError, of the same kind, that names `path` where it can't be written: no place left, a read-only folder.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clean_up(path)
+        temporary, file = _open_temporary(path)
         try:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
+            with file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+                if not CAN_LOCK:
+                    file.close()  # Windows renames only what is closed
+                os.replace(temporary, path)
         except BaseException:
-            os.unlink(file.name)
+            with suppress(OSError):
+                temporary.unlink()
             raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, f"{path} can't be written: {error.strerror}") from error
+
+
+def _open_temporary(path: Path) -> tuple[Path, IO[bytes]]:
+    """A new file beside `path`, locked, so that nobody takes it for one that a killed write left behind."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+        file = open(temporary, "xb")  # noqa: SIM115
+        if try_lock(file) and temporary.exists():
+            return temporary, file
+        file.close()  # another process cleaned it up between these two steps
+
+
+def _clean_up(path: Path) -> None:
+    """Remove the temporary files of writes of `path` that no longer run."""
+    if not CAN_LOCK:
+        return
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError), open(left, "rb") as file:
+            if try_lock(file):
+                left.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let a rename survive a power cut, where the system can promise that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -41,9 +41,9 @@ def chunk(kind, content):
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png(width, height, rows=b"", bits=1, kind=0):
-    """A PNG, by hand: of any size whatever it holds, and of what Pillow doesn't write. kind: 0 grey, 2 colour."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0))
+def png(width, height, rows=b""):
+    """A PNG of one bit a pixel that says what size it is, whatever it holds."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
 
 
@@ -104,15 +104,6 @@ def test_inks_of_print_are_read_as_colours():
 def test_sixteen_bits_are_scaled_not_cut(form):
     deep = np.random.RandomState(2).randint(0, 65536, (7, 9)).astype(np.uint16)
     assert torch.equal(read(encode(Image.fromarray(deep), form)), as_pixels(deep, 65535))
-
-
-def test_two_four_and_three_times_sixteen_bits_are_scaled():
-    levels = read(png(4, 1, bytes([0, 0b00011011]), bits=2))
-    torch.testing.assert_close(levels[0, 0], torch.tensor([0, 1, 2, 3]) / 3)
-    levels = read(png(4, 1, bytes([0, 0x08, 0xAF]), bits=4))
-    torch.testing.assert_close(levels[0, 0], torch.tensor([0, 8, 10, 15]) / 15)
-    colour = read(png(1, 1, bytes([0, 0xFF, 0xFF, 0x80, 0x00, 0x00, 0xFF]), bits=16, kind=2))
-    torch.testing.assert_close(colour[:, 0, 0], torch.tensor([65535.0, 32768, 255]) / 65535, atol=1 / 255, rtol=0)
 
 
 def tiff(bits, photometric, rows):

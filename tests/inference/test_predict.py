@@ -209,8 +209,8 @@ def test_no_image_of_the_data_is_unlike_the_training_images(embedded):
 @pytest.mark.parametrize(
     ("pixels", "told"),
     [
-        (np.random.RandomState(0).rand(100, 100), "of its pixels are brighter than 1/10, of theirs 0.7 to 5.3 %"),
-        (np.zeros((100, 100)), "0.0 % of its pixels"),
+        (np.random.RandomState(0).rand(100, 100), "of its pixels are brighter than 1/10, of theirs 0.7% to 5.3%"),
+        (np.zeros((100, 100)), "0.0% of its pixels"),
         (np.pad(np.full((20, 20), 0.3), 40), "its brightest pixel is 0.30"),
     ],
     ids=["noise", "nothing", "faint"],

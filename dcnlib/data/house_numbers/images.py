@@ -1,6 +1,7 @@
 """Images of house numbers for training and evaluation: disturbed by a seed, and joined by composed numbers."""
 
 import copy
+import operator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from dcnlib.data.house_numbers.composition import Composition, compose, fade, take_apart
 from dcnlib.data.house_numbers.load import load_house_numbers
 from dcnlib.data.house_numbers.numbers import FRAME, NO_DIGIT, POSITIONS, HouseNumbers, NumberSource, NumberSplit
-from dcnlib.utils.checks import Indices, checked_indices
+from dcnlib.utils.checks import Indices, checked_indices, is_scalar
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class HouseNumberImages(torch.utils.data.Dataset):
     composed: the share of composed numbers among all; see `composition.py`. With `fresh`, `at_epoch(e)` draws new
     disturbances and new numbers for each epoch.
     """
+
+    vectorised = True  # `fit` may ask for whole batches
 
     def __init__(
         self,
@@ -131,6 +134,11 @@ class HouseNumberImages(torch.utils.data.Dataset):
         other._draw()
         return other
 
+    @property
+    def contents(self) -> tuple[np.ndarray | Tensor, ...]:
+        """The arrays that, with what `describe` tells, decide each image and label."""
+        return self.numbers.images, self.numbers.labels, self.numbers.boxes, self._scale, self._offset, self._gain
+
     def describe(self) -> dict[str, object]:
         """What a run's record says of its data."""
         return {
@@ -192,8 +200,8 @@ class HouseNumberImages(torch.utils.data.Dataset):
     def __getitem__(self, index: Indices) -> tuple[Tensor, Tensor]: ...
 
     def __getitem__(self, index: int | Indices) -> tuple[Tensor, Tensor]:
-        if isinstance(index, int | np.integer):
-            images, labels = self[[int(index)]]
+        if isinstance(index, int) or is_scalar(index):
+            images, labels = self[[operator.index(index)]]
             return images[0], labels[0]
         return self.render(index), self._labels[torch.as_tensor(index, dtype=torch.int64)]
 

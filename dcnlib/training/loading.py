@@ -1,0 +1,186 @@
+"""Batches of any data set, in an order that a seed decides, through torch's DataLoader."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler, Subset, TensorDataset, default_collate
+
+from dcnlib.utils.checks import check_values
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Data(Protocol):
+    """What `fit` and `evaluate` ask of a data set: its length, and `data[i]` -> (image (C, H, W), label).
+
+    Sets that give a whole batch for an array of indices, faster than image by image, say so by `vectorised = True`.
+    Sets with `at_epoch(epoch)` are asked for the set that this epoch sees; those with `describe()` say in the record
+    what they are.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+class Order(Sampler[np.ndarray]):
+    """Whole batches of indices, those of a training epoch in the order that its seed decides.
+
+    The order comes from `numpy.random.RandomState`, whose stream is frozen: a resumed epoch goes on in it after `start`
+    batches, on any machine and with any version.
+    """
+
+    def __init__(self, count: int, batch_size: int, *, seed: int, epoch: int, start: int = 0) -> None:
+        order = np.random.RandomState([seed, epoch, 1]).permutation(count)
+        steps = count // batch_size
+        self.batches = order[: steps * batch_size].reshape(steps, batch_size)[start:]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self.batches)
+
+
+def count_batches(data: Data | DataLoader, batch_size: int) -> int:
+    """Training steps in an epoch: whole batches of a data set, or however many a loader makes."""
+    return len(data) if isinstance(data, DataLoader) else len(data) // batch_size
+
+
+def training_batches(
+    data: Data | DataLoader,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    start: int = 0,
+    epoch_rng: Tensor | None = None,
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """The batches of a training epoch on the CPU, after the first `start` of them: images (B, C, H, W) and labels.
+
+    A DataLoader makes its own batches in its own order; those before `start` are made once more, from `epoch_rng`, the
+    state that torch's generator had at the epoch's beginning, and left out. Raises TypeError or ValueError for what
+    isn't images in [0, 1] and labels.
+    """
+    data = at_epoch(data, epoch)
+    if isinstance(data, DataLoader):
+        return _checked(_from(data, start, epoch_rng))
+    # Workers draw from seeds of the epoch, and nothing is drawn from torch's own generator, which the model draws from.
+    generator = torch.Generator().manual_seed(seed + 2**32 * epoch)
+    order = Order(len(data), batch_size, seed=seed, epoch=epoch, start=start)
+    return _checked(_loader(data, order, workers, generator))
+
+
+def evaluation_batches(data: Data | DataLoader, batch_size: int, *, workers: int = 0) -> Iterator[Batch]:
+    """All of a data set in its order, or a DataLoader's batches, on the CPU. Raises as `training_batches` does."""
+    if isinstance(data, DataLoader):
+        return _checked(data)
+    indices = np.split(np.arange(len(data)), range(batch_size, len(data), batch_size))
+    return _checked(_loader(data, indices, workers, torch.Generator().manual_seed(0)))
+
+
+def at_epoch(data: Any, epoch: int) -> Any:
+    """The data that an epoch sees: another one if it, or what it is a part or a loader of, is fresh each epoch."""
+    if hasattr(data, "at_epoch"):
+        return data.at_epoch(epoch)
+    if isinstance(data, ConcatDataset):
+        return _with(data, datasets=[at_epoch(part, epoch) for part in data.datasets])
+    if not isinstance(data, Subset | DataLoader):
+        return data
+    inner = at_epoch(data.dataset, epoch)
+    if inner is data.dataset:
+        return data
+    if isinstance(data, DataLoader):
+        return _of_another(data, inner)
+    return _with(data, dataset=inner)
+
+
+class _Batched(Dataset):
+    """A data set by whole batches: `data[indices]` -> (images, labels), whatever the set itself takes."""
+
+    def __init__(self, data: Data) -> None:
+        self.data, self.vectorised = data, _is_vectorised(data)
+
+    def __getitem__(self, indices: np.ndarray) -> Any:
+        if self.vectorised:
+            # A Subset looks its own indices up one by one, and wants a list for that.
+            return self.data[indices.tolist() if isinstance(self.data, Subset) else indices]
+        items = [self.data[index] for index in indices.tolist()]
+        try:
+            return default_collate(items)
+        except (TypeError, RuntimeError) as error:
+            raise TypeError(
+                "the data set's items can't be put into one batch: each must be a pair of an image tensor, all of one "
+                f"shape, and a label; {error}"
+            ) from error
+
+
+def _is_vectorised(data: Any) -> bool:
+    if isinstance(data, Subset):
+        return type(data).__getitem__ is Subset.__getitem__ and _is_vectorised(data.dataset)
+    return getattr(data, "vectorised", False) or type(data).__getitem__ is TensorDataset.__getitem__
+
+
+def _loader(data: Data, batches: Any, workers: int, generator: torch.Generator) -> DataLoader:
+    return DataLoader(_Batched(data), sampler=batches, batch_size=None, num_workers=workers, generator=generator)
+
+
+def _from(loader: DataLoader, start: int, epoch_rng: Tensor | None) -> Iterator[Any]:
+    """A loader's batches after the first `start`, which are drawn again without a trace in torch's generator."""
+    if start == 0 or epoch_rng is None:
+        return iter(loader)
+    now = torch.get_rng_state()
+    torch.set_rng_state(epoch_rng)
+    batches = iter(loader)
+    for _ in range(start):
+        next(batches)
+    torch.set_rng_state(now)
+    return batches
+
+
+def _checked(batches: Any) -> Iterator[Batch]:
+    """The batches as pairs, looked at where they are made: on the CPU, before a GPU would have to be waited for."""
+    for number, batch in enumerate(batches):
+        if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(x, Tensor) for x in batch)):
+            raise TypeError(f"a batch must be two tensors, images and labels, got {_told(batch)}")
+        images, labels = batch
+        if not images.is_floating_point():
+            raise TypeError(f"images must be floating point in [0, 1], got {images.dtype}; use images.float() / 255")
+        if images.device.type == "cpu" or number == 0:
+            check_values(images)
+        yield images, labels
+
+
+def _told(batch: Any) -> str:
+    if isinstance(batch, tuple | list):
+        return f"{type(batch).__name__} of {', '.join(type(part).__name__ for part in batch)}"
+    return type(batch).__name__
+
+
+def _with(data: Any, **parts: Any) -> Any:
+    """A copy of a data set with other parts."""
+    changed = copy.copy(data)
+    vars(changed).update(parts)
+    return changed
+
+
+def _of_another(loader: DataLoader, data: Any) -> DataLoader:
+    """A DataLoader like this one, for another data set of the same length."""
+    how = {"batch_size": None, "sampler": loader.sampler} if loader.batch_sampler is None else {}
+    return DataLoader(
+        data,
+        **(how or {"batch_sampler": loader.batch_sampler}),  # type: ignore[arg-type]
+        collate_fn=loader.collate_fn,
+        num_workers=loader.num_workers,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        generator=loader.generator,
+        prefetch_factor=loader.prefetch_factor,
+    )
