@@ -77,6 +77,8 @@ def predict(
     Raises FileNotFoundError or ValueError, with its name, for the first picture that can't be read, and ValueError for
     k with a model that chooses no patches.
     """
+    if not isinstance(invert, bool | None):  # "no" would count as yes
+        raise TypeError(f"invert must be True, False or None, got {invert!r}")
     trained = load_trained(source)
     options = {} if k is None else {"k": k}
     if options.keys() - trained.spec.options().keys():

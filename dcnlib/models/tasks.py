@@ -212,11 +212,11 @@ class HouseNumbersTask(Task):
         if picture.size != FRAME:
             notes = (*notes, f"resized from {size_text(picture.size)} to {size_text(FRAME)} pixels")
         notes += unlike(
-            (width / height, *ASPECT, "it is {:.2g} times as wide as high, they are {:.2g} to {:.2g} times"),
+            (width / height, *ASPECT, "it is {:.1f} times as wide as high, they are {:.1f} to {:.1f} times"),
             (
                 float(frame.std()),
                 *SPREAD,
-                "its grey levels of 0 to 255 spread by {:.2g}, theirs by {:.2g} to {:.2g}",
+                "its grey levels of 0 to 255 spread by {:.1f}, theirs by {:.1f} to {:.1f}",
             ),
         )
         scale = FRAME[0] / height, FRAME[1] / width

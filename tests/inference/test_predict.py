@@ -95,6 +95,12 @@ def test_k_belongs_to_the_call(dcn, data):
         predict("draw", picture, k=2)
 
 
+def test_invert_is_yes_no_or_neither(dcn, data):
+    for invert in ("no", 0, np.True_):
+        with pytest.raises(TypeError, match="invert must be True, False or None, got"):
+            predict(dcn, data.render([3])[0], invert=invert)
+
+
 def test_the_callers_model_stays_as_it_was(dcn, data):
     dcn.model.train()
     before = {name: value.clone() for name, value in dcn.model.state_dict().items()}
@@ -225,8 +231,8 @@ def test_what_is_unlike_all_training_images_is_said_beside_the_answer(dcn, pixel
 @pytest.mark.parametrize(
     ("picture", "told"),
     [
-        (np.random.RandomState(0).rand(300, 100), "it is 0.33 times as wide as high"),
-        (np.full((64, 128), 0.5), "its grey levels of 0 to 255 spread by 0"),
+        (np.random.RandomState(0).rand(300, 100), "it is 0.3 times as wide as high, they are 1.0 to 6.1 times"),
+        (np.full((64, 128), 0.5), "its grey levels of 0 to 255 spread by 0.0"),
     ],
     ids=["high", "flat"],
 )
