@@ -30,13 +30,18 @@ OWN = "own"  # a policy that isn't one of `POLICIES`, such as learned scores
 
 @dataclass(frozen=True)
 class ControlSettings:
-    """ks: numbers of patches. draws: how often random cells are drawn, with seeds from `seed` on."""
+    """What is compared."""
 
     ks: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 24)
+    """Numbers of patches."""
     draws: int = 3
+    """How often random cells are drawn."""
     seed: int = 0
+    """Of the first draw; each later one has the next."""
     batch_size: int = 50
+    """Images a call."""
     device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps; auto takes CUDA, then MPS, then the CPU."""
 
     def __post_init__(self) -> None:
         if not self.ks:

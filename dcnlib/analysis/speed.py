@@ -34,18 +34,20 @@ Milliseconds = dict[str, float]  # an image, by competitor
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """What is measured.
-
-    batches: images a call. ks: patches an image, at the largest batch. sizes: pixels a side, at 640,000 pixels a batch.
-    rounds: how many turns each competitor gets. steps: timed training steps of 64 images.
-    """
+    """What is measured."""
 
     batches: tuple[int, ...] = (1, 16, 128)
+    """Images a call."""
     ks: tuple[int, ...] = (0, 2, 4, 8, 16, 24)
+    """Patches an image, at the largest batch."""
     sizes: tuple[int, ...] = (100, 200, 400, 800)
+    """Pixels a side, at 640,000 pixels a batch."""
     rounds: int = 15
+    """How many turns each competitor gets."""
     steps: int = 15
+    """Timed training steps of 64 images."""
     device: str = "auto"
+    """auto, cpu or cuda; auto takes CUDA, then the CPU."""
 
 
 SMOKE = BenchmarkSettings(batches=(4,), ks=(0, 4), sizes=(100, 200), rounds=2, steps=2)

@@ -90,7 +90,7 @@ class DCNSpec(Spec):
     objective: Objective = "sum"
     """How hints are added to the cross-entropy: "sum", or the paper's "convex" combination."""
     policy: str = PAPERS_POLICY
-    """What chooses the patches, a name of `POLICIES`."""
+    """What chooses the patches: entropy-gradient, random, center, coarse-norm or class-score-gradient."""
 
     def build(self) -> nn.Module:
         top, coarse, fine = self.task.boxes("top", "coarse", "fine")

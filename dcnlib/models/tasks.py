@@ -162,12 +162,10 @@ def _digits_of(source: str, split: str) -> set[str]:
 
 @dataclass(frozen=True)
 class HouseNumbersTask(Task):
-    """Which number stands on the house? Standardised images of 1x64x128 pixels, five positions of eleven classes.
-
-    scales: at how many scales, each half as large as the one before, a network sees them: 1..3.
-    """
+    """Which number stands on the house? Standardised images of 1x64x128 pixels, five positions of eleven classes."""
 
     scales: int = 1
+    """At how many scales, each half as large as the one before, a network sees them: 1..3."""
 
     name: ClassVar[str] = "house-numbers"
     kinds: ClassVar[tuple[str, ...]] = ("coarse", "fine", "dcn")

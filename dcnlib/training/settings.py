@@ -11,30 +11,35 @@ from dcnlib.utils.device import Precision, device_name
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How to train. AdamW under a one-cycle learning rate that peaks at `learning_rate`, after `warm_up` of all steps.
-
-    device: `auto` takes CUDA, then MPS, then the CPU. precision: `auto` is bfloat16 autocast on CUDA and float32
-    elsewhere. compile: let torch.compile fuse the training step (needs a C++ compiler on CPUs). clip_norm: the largest
-    norm of all gradients together; longer ones are scaled down to it. None leaves them as they are. workers: processes
-    that make batches beside the training; 0 makes them in its own.
-
-    Numbers of numpy and devices of torch are taken for what they are and kept as plain ones, so that a record can hold
-    them. Raises TypeError, naming the field, for any other type and ValueError for a value out of its range.
-    """
+    """How to train: AdamW under a one-cycle learning rate."""
 
     epochs: int = 8
+    """How often every training image is shown."""
     batch_size: int = 64
+    """Images a step."""
     learning_rate: float = 3e-3
+    """Where the learning rate peaks."""
     weight_decay: float = 0.05
+    """AdamW's, for all parameters."""
     seed: int = 0
+    """Of the initial weights, the order of the images and their clutter or disturbance."""
     device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps; auto takes CUDA, then MPS, then the CPU."""
     precision: Precision = "auto"
+    """auto is bfloat16 autocast on CUDA and float32 elsewhere."""
     compile: bool = False
+    """Whether torch.compile fuses the training step; it needs a C++ compiler on CPUs."""
     clip_norm: float | None = None
+    """The largest norm of all gradients together, to which longer ones are scaled; None leaves them as they are."""
     warm_up: float = 0.3
+    """The share of all steps after which the learning rate peaks."""
     workers: int = 0
+    """Processes that make batches beside the training; 0 makes them in its own."""
 
     def __post_init__(self) -> None:
+        """Numbers of numpy and devices of torch are taken for what they are and kept as plain ones, so that a record
+        can hold them. Raises TypeError, naming the field, for any other type and ValueError for a value out of its
+        range."""
         for field in fields(self):
             object.__setattr__(self, field.name, _PLAIN[field.type](field.name, getattr(self, field.name)))
         if self.epochs < 1 or self.batch_size < 1:
