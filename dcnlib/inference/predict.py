@@ -51,8 +51,10 @@ class Prediction:
         return self.probabilities.numel() // classes * math.log(classes)
 
     def __str__(self) -> str:
-        sure = f"{100 * self.probability:.1f} %, entropy {self.entropy:.2f} of {self.most_entropy:.2f} nats"
-        return f"{self.name}: {self.answer} ({'; '.join([sure, *self.notes])})"
+        sure = [f"{100 * self.probability:.1f} %, entropy {self.entropy:.2f} of {self.most_entropy:.2f} nats"]
+        if self.probabilities.ndim == 2:
+            sure.append(f"by position {', '.join(f'{100 * p:.1f}' for p in self.probabilities.amax(-1).tolist())} %")
+        return f"{self.name}: {self.answer} ({'; '.join([*sure, *self.notes])})"
 
 
 @torch.no_grad()
@@ -82,9 +84,7 @@ def predict(
     trained = load_trained(source)
     options = {} if k is None else {"k": k}
     if options.keys() - trained.spec.options().keys():
-        raise ValueError(
-            f"{trained.name} is of kind {trained.spec.kind}, which chooses no patches: leave k out"
-        )
+        raise ValueError(f"{trained.name} is of kind {trained.spec.kind}, which chooses no patches: leave k out")
     at = resolve_device(device)
     model: Any = copy.deepcopy(trained.model).to(at).eval()  # the caller's own stays where it is
 

@@ -245,6 +245,9 @@ def test_a_prediction_is_a_line_with_all_that_matters():
         "a.png", "7", torch.tensor([0.25, 0.75]), 0.5623, torch.zeros(0, 4), notes=("inverted as asked", "cut")
     )
     assert str(prediction) == "a.png: 7 (75.0 %, entropy 0.56 of 0.69 nats; inverted as asked; cut)"
+    probabilities = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
+    number = Prediction("a.png", "17", probabilities, 1.2554, torch.zeros(0, 4))
+    assert str(number) == "a.png: 17 (37.5 %, entropy 1.26 of 1.39 nats; by position 75.0, 50.0 %)"
 
 
 # One picture, one answer
