@@ -21,7 +21,7 @@ from dcnlib.models.specs import (
 )
 from dcnlib.models.tasks import HouseNumbersTask, Images, Task
 from dcnlib.training.run import Run
-from dcnlib.utils.files import PACKAGE
+from dcnlib.utils.files import PACKAGE, user_path
 from dcnlib.utils.records import Record, load_record, read_record
 from dcnlib.utils.weights import load_weights
 
@@ -99,7 +99,7 @@ def load_trained(source: Source) -> Trained:
     if str(source) in PRETRAINED:
         name = str(source)
         return _load(name, load_record(name), PACKAGE / "weights" / f"{name}.safetensors")
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.is_dir():
         run = Run(path)
         record, weights = run.read_record(), run.weights_path

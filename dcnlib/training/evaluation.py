@@ -29,7 +29,9 @@ class Evaluation:
     wrong: Tensor
 
     def as_record(self) -> Record:
-        return {**self.rate.as_record(), "loss": self.loss}
+        """What a record says of it. `wrong` there lists the images that were answered wrong, so that models compare
+        image by image."""
+        return {**self.rate.as_record(), "loss": self.loss, "wrong": self.wrong.nonzero().flatten().tolist()}
 
 
 @torch.no_grad()

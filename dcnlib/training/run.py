@@ -8,6 +8,7 @@ from torch import nn
 
 from dcnlib.training.evaluation import evaluate
 from dcnlib.utils.device import seed_everything
+from dcnlib.utils.files import user_path
 from dcnlib.utils.locks import lock_file
 from dcnlib.utils.records import Record, read_record, save_record
 
@@ -16,7 +17,7 @@ class Run:
     """The folder of a run, and the one place that knows how its files are called."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = user_path(folder)
         self.record_path = self.folder / "record.json"
         self.weights_path = self.folder / "weights.safetensors"
         self.checkpoint_path = self.folder / "checkpoint.pt"
@@ -49,8 +50,7 @@ class Run:
         record["data"]["test"] = test_data.describe()
         seed, ways = record["settings"]["seed"], getattr(model, "ways", {})
         seed_everything(seed)  # a model that chooses at random draws the same whenever it is tested
-        result = evaluate(model, test_data)
-        record["test"] = {**result.as_record(), "wrong": result.wrong.nonzero().flatten().tolist()}
+        record["test"] = evaluate(model, test_data).as_record()
         for way, options in ways.items():
             seed_everything(seed)
             record.setdefault("test_ways", {})[way] = evaluate(model, test_data, **options).as_record()

@@ -50,14 +50,21 @@ def records_folder() -> Path:
 
 
 def environment(device: str) -> Record:
-    """Where a run happened: machine, versions, git revision and time. Holds no path and no host name."""
-    import torch
+    """Where a run happened: machine, versions, git revision and time. Holds no path and no host name.
 
-    packages = ("dcnlib", "torch", "torchvision", "numpy", "mlxtend", "h5py", "pillow")
+    git_revision and git_dirty (whether a tracked file of the package was changed) are None where the package that runs
+    is no part of a git checkout: then nobody can say which code ran.
+    """
+    import torch  # records are read without it
+
+    packages = ("dcnlib", "torch", "torchvision", "numpy", "scipy", "mlxtend", "h5py", "pillow")
+    # An installed package may lie inside a checkout of something else, which must not give it its revision.
+    tracked = _git("ls-files", "--error-unmatch", "__init__.py") is not None
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".") if tracked else None
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "git_revision": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".")),
+        "git_revision": _git("rev-parse", "HEAD") if tracked else None,
+        "git_dirty": None if changes is None else bool(changes),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",

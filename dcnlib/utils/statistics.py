@@ -1,6 +1,5 @@
 """How sure a count of wrong answers is, and a difference between two."""
 
-import math
 from dataclasses import asdict, dataclass
 
 from dcnlib.utils.records import Record
@@ -8,9 +7,9 @@ from dcnlib.utils.records import Record
 
 def mcnemar_p_value(b: int, c: int) -> float:
     """Exact two-sided p value of McNemar's test: that b + c fair coins fall at least as unevenly as b to c."""
-    n = b + c
-    tail = sum(math.comb(n, heads) for heads in range(min(b, c) + 1))
-    return min(1.0, 2 * tail / 2**n)
+    from scipy.stats import binomtest  # takes a second to import, which not every command needs
+
+    return float(binomtest(b, b + c).pvalue) if b + c else 1.0
 
 
 @dataclass(frozen=True)
@@ -27,10 +26,10 @@ class ErrorRate:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % score interval of the fraction."""
-        z, n, p = 1.959964, self.count, self.fraction
-        center = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return max(0.0, center - half), min(1.0, center + half)
+        from scipy.stats import binomtest
+
+        interval = binomtest(self.errors, self.count).proportion_ci(0.95, method="wilson")
+        return float(interval.low), float(interval.high)
 
     def __str__(self) -> str:
         low, high = self.interval

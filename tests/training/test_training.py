@@ -219,7 +219,7 @@ def test_a_record_tells_what_was_run_on_what_where_and_what_came_out(digits, tmp
     assert {part: len(curve) for part, curve in record["curves"].items()} == dict.fromkeys(
         ["train_loss", "train_cross_entropy", "validation_error", "validation_loss"], 2
     )
-    assert record["validation"].keys() == {"epoch", "errors", "count", "error", "interval_95", "loss"}
+    assert record["validation"].keys() == {"epoch", "errors", "count", "error", "interval_95", "loss", "wrong"}
     assert record["wall_seconds"] > 0
     assert {"created", "git_revision", "git_dirty"} <= record.keys()
     assert {"python", "torch", "numpy", "dcnlib"} <= record["versions"].keys()
@@ -451,6 +451,7 @@ def test_known_predictions_are_counted():
         assert evaluation.rate == ErrorRate(errors=4, count=30)
         assert torch.equal(evaluation.predictions, answers)
         assert evaluation.wrong.nonzero().flatten().tolist() == [0, 7, 22, 29]
+        assert json.loads(json.dumps(evaluation.as_record()))["wrong"] == [0, 7, 22, 29]
         right, wrong = math.log(math.e + 9) - 1, math.log(math.e + 9)
         assert evaluation.loss == pytest.approx((26 * right + 4 * wrong) / 30)
 
