@@ -118,8 +118,8 @@ def load_trained(source: Source) -> Trained:
     model = record.get("model")
     if not isinstance(model, dict) or "kind" not in model:
         raise ValueError(
-            f"the record of {source} names no model of this library: build your own network and read its weights "
-            f"with load_weights({str(weights)!r}, network)"
+            f"the record of {source} names no model of this library: in Python, build your own network and read "
+            f"its weights with load_weights({str(weights)!r}, network)"
         )
     return _load(str(record.get("name", path.stem)), record, weights)
 

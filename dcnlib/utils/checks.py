@@ -36,7 +36,8 @@ def check_images(model: nn.Module, images: Tensor, image_shape: tuple[int, int, 
         raise ValueError(f"this model takes images of shape {tuple(image_shape)}, got {tuple(images.shape[1:])}")
     if len(images) == 1 and any(part.training and isinstance(part, _BATCH_NORMS) for part in model.modules()):
         raise ValueError(
-            "batch normalisation can't train on a batch of one image: give at least 2, or call model.eval() first"
+            "batch normalisation can't train on a batch of one image: make batches of at least 2, or put the model "
+            "into eval mode, in Python model.eval()"
         )
 
 

@@ -186,7 +186,7 @@ def test_a_run_is_loaded_only_when_it_is_finished(tmp_path):
         load_trained(tmp_path)
     for record in ({"name": "controls", "models": {}}, {"name": "mine", "model": {"class": "MyNetwork"}}):
         save_record(tmp_path / "record.json", record)
-        with pytest.raises(ValueError, match=r"names no model of this library: build your own"):
+        with pytest.raises(ValueError, match=r"names no model of this library: in Python, build your own"):
             load_trained(tmp_path)
 
 
