@@ -95,30 +95,29 @@ def _short(value: Any) -> str:
 # The architecture
 
 
-def _layers(model: nn.Module) -> Iterator[tuple[str, str]]:
-    """Each part of a model by name: its type, options, parameters and buffers."""
+def _layers(model: nn.Module) -> Iterator[tuple[str, str | Record]]:
+    """Each part of a model by name: its type, parameters and buffers, and the options that it has."""
     for name, part in model.named_modules():
         tensors = [
             f"{key} {str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
             + (" frozen" if isinstance(tensor, nn.Parameter) and not tensor.requires_grad else "")
             for key, tensor in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
         ]
-        yield name or "model", "; ".join([f"{type(part).__name__}({_options(part)})", *tensors])
+        layer, options = "; ".join([f"{type(part).__name__}({part.extra_repr()})", *tensors]), _options(part)
+        yield name or "model", {"layer": layer, **options} if options else layer
 
 
-def _options(part: nn.Module) -> str:
-    """What torch's own layers say of themselves, and of all others the attributes that say what they do."""
-    own = part.extra_repr()
+def _options(part: nn.Module) -> Record:
+    """The attributes that say what a part does. Those of torch's own layers stand in what they say of themselves."""
     if type(part).__module__.startswith("torch.nn"):
-        return own
-    told = [
-        f"{key}={text}"
+        return {}
+    return {
+        key: value if isinstance(value, bool | int | str) else text
         for key, value in vars(part).items()
         # A method that was put in another one's place is no option.
         if not key.startswith("_") and key != "training" and not callable(getattr(type(part), key, None))
         if (text := _plain(value)) is not None
-    ]
-    return ", ".join([own] * bool(own) + told)
+    }
 
 
 def _plain(value: Any) -> str | None:

@@ -104,12 +104,12 @@ class _Trainer:
         self.run, self.checkpoint_seconds = run, checkpoint_seconds
         self.here = environment(device.type) if run else {}
         self.steps = count_batches(train_data, settings.batch_size)
-        self.classes = _count_classes(model, validation_data, device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
         schedule = one_cycle(optimizer, settings, self.steps)
         self.training = Training(model, optimizer, schedule, weights_of(model))
         if run and run.checkpoint_path.is_file():
             resume(run.checkpoint_path, identity, self.here, self.training)
+        self.classes = _count_classes(model, validation_data, device)
         self.saved = time.perf_counter()
         self.started = self.saved - self.training.progress.seconds
         self.watched: Tensor | float = 0.0  # the sum of all losses and gradient norms since the last look

@@ -77,6 +77,43 @@ def test_training_learns_a_tiny_problem(dcn, quadrants):
     assert record["validation"]["error"] < 0.1
 
 
+@pytest.mark.parametrize("clip_norm", [None, 0.1])
+def test_fit_does_to_the_bit_what_the_loop_written_out_does(make_dcn, quadrants, clip_norm):
+    """Order, sums and steps, of a model that draws at random; resumed runs and records of long ago rely on them."""
+    settings = replace(QUICK, seed=3, clip_norm=clip_norm)
+    fitted, model = (make_dcn(image_shape=None, policy="random").float() for _ in range(2))
+    record = fit(fitted, *quadrants, settings)
+
+    (images, labels), (validation_images, validation_labels) = quadrants[0].tensors, quadrants[1].tensors
+    model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=settings.learning_rate, total_steps=8)
+    torch.manual_seed(3)
+    losses, errors, weights = [], [], []
+    for epoch in range(2):
+        model.train()
+        order = np.random.RandomState([3, epoch, 1]).permutation(64).reshape(4, 16)
+        total = 0.0
+        for batch in order:
+            loss, _ = model.loss(images[batch].to(memory_format=torch.channels_last), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            if clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+            optimizer.step()
+            schedule.step()
+            total += loss.item()
+        model.eval()
+        with torch.no_grad():
+            answers = model(validation_images.to(memory_format=torch.channels_last)).argmax(1)
+        losses.append(total / 4)
+        errors.append((answers != validation_labels).float().mean().item())
+        weights.append(weights_of(model))
+    assert record["curves"]["train_loss"] == losses
+    assert record["curves"]["validation_error"] == errors
+    assert same_weights(weights_of(fitted), weights[errors.index(min(errors))])
+
+
 def test_each_epoch_is_reported_once(dcn, quadrants):
     reports = []
     record = fit(dcn, *quadrants, QUICK, on_epoch=reports.append)
