@@ -139,6 +139,7 @@ def test_values_outside_0_to_1_are_refused_by_attend_evaluate_and_fit(value):
         "floats": (LABELS.float(), TypeError, "float32"),
         "one too few": (LABELS[:1], ValueError, r"\(2,\), got \(1,\)"),
         "one-hot": (torch.eye(10, dtype=torch.int64)[LABELS], ValueError, r"\(2,\), got \(2, 10\)"),
+        "a list": ([3, 1], TypeError, r"torch\.Tensor, got list"),
     }
 )
 def test_wrong_labels_are_refused(model, given, error, message):
@@ -182,13 +183,23 @@ def test_too_large_a_k_is_refused_at_the_first_call_if_the_image_shape_is_not_kn
         "int32": (torch.zeros(2, 3, dtype=torch.int32), ValueError, "int32"),
         "one-dimensional": (torch.zeros(2, dtype=torch.int64), ValueError, r"\(2, k\).*\(2,\)"),
         "of another batch": (torch.zeros(3, 3, dtype=torch.int64), ValueError, r"\(2, k\).*\(3, 3\)"),
-        "beyond the map": (torch.tensor([[0], [529]]), (IndexError, RuntimeError), "out of bounds"),
-        "negative": (torch.tensor([[0], [-1]]), (IndexError, RuntimeError), "out of bounds"),
+        "beyond the map": (torch.tensor([[0], [529]]), ValueError, r"0\.\.528, got 0\.\.529"),
+        "negative": (torch.tensor([[0], [-1]]), ValueError, r"0\.\.528, got -1\.\.0"),
+        "a list": ([[0], [1]], TypeError, r"torch\.Tensor, got list"),
     }
 )
 def test_wrong_cells_are_refused(given, error, message):
     with pytest.raises(error, match=message):
         MODELS["dcn"]()(GOOD, cells=given)
+    with pytest.raises(error, match=message):
+        MODELS["dcn"]().sweep(GOOD, (0, 1), cells=given)
+
+
+def test_a_policy_must_give_a_tensor_of_scores():
+    with pytest.raises(TypeError, match=r"scores must be a torch\.Tensor, got list"):
+        select_patches([[[0.5, 0.25]]], 1)
+    with pytest.raises(TypeError, match=r"scores must be a torch\.Tensor, got tuple"):
+        MODELS["dcn"]()(GOOD, policy=lambda first: (first.saliency, first.entropy))
 
 
 def test_cells_that_contradict_k_are_refused():

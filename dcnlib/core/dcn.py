@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from dcnlib.core.geometry import Geometry, derive_geometry
-from dcnlib.core.network import CheckedNetwork, check_logits, try_module
+from dcnlib.core.network import CheckedNetwork, check_logits, explained
 from dcnlib.core.patches import extract_patches, gather_cells, replace_cells
 from dcnlib.core.policies import FirstLook, Policy, resolve_policy
 from dcnlib.core.saliency import cross_entropy
 from dcnlib.core.selection import check_k, select_patches
 from dcnlib.utils.checks import ImageShape, check_values
-from dcnlib.utils.modules import evaluation_mode
 
 Objective = Literal["sum", "convex"]
 
@@ -95,7 +94,12 @@ class DynamicCapacityNetwork(CheckedNetwork):
         cells: Tensor | None = None,
         policy: str | Policy | None = None,
     ) -> Tensor:
-        """Class scores of images (B, C, H, W). `k` and `policy` override the model's, `cells` (B, k) any policy."""
+        """Class scores of images (B, C, H, W). `k` and `policy` override the model's, `cells` (B, k) any policy.
+
+        Raises TypeError or ValueError for what doesn't fit together, and for cells off the map (on a GPU, only in
+        `attend`: looking at their values would wait for it).
+        """
+        self._check_call(images, k, cells, policy)
         return self._look(images, k, cells, policy).logits
 
     def attend(
@@ -109,7 +113,8 @@ class DynamicCapacityNetwork(CheckedNetwork):
         self._check_call(images, k, cells, policy)
         check_values(images)
         if cells is not None:
-            self._check_range(cells, images)
+            channels, height, width = images.shape[1:]
+            _check_range(cells, self._count_cells((channels, height, width)))
         first, cells, patches, fine_vectors, logits = self._look(images, k, cells, policy)
         return Attention(
             coarse_map=first.coarse_map,
@@ -144,8 +149,8 @@ class DynamicCapacityNetwork(CheckedNetwork):
         for k in ks:
             check_k(k)
         most = max(ks)
+        self._check_call(images, None, cells, policy)
         if cells is not None:
-            self._check_call(images, None, cells, policy)
             check_k(most, cells.shape[1])
             cells = cells[:, :most]
         first, cells, _, fine_vectors, logits = self._look(images, most, cells, policy)
@@ -165,6 +170,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
         objective "sum": cross_entropy + hint_weight * hint;
         "convex": (1 - hint_weight) * cross_entropy + hint_weight * hint, the same direction up to scale.
         """
+        self._check_call(images, k)
         look = self._look(images, k)
         if look.cells.shape[1] == 0:
             loss = cross_entropy(look.logits, labels)
@@ -182,6 +188,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
         loss = weight * error + self.hint_weight * hint
         return loss, {"cross_entropy": error.detach(), "hint": hint.detach()}
 
+    @explained
     def _look(
         self,
         images: Tensor,
@@ -190,13 +197,12 @@ class DynamicCapacityNetwork(CheckedNetwork):
         policy: str | Policy | None = None,
     ) -> _Look:
         """Section 3.1, step by step."""
-        self._check_call(images, k, cells, policy)
         k = cells.shape[1] if cells is not None else self.k if k is None else k
 
-        coarse_map = self.coarse(images)  # (B, D, s1, s2)
+        coarse_map = self.coarse(self._own("coarse", images))  # (B, D, s1, s2)
+        self._check_map(coarse_map, images.shape[2], images.shape[3])
         first = FirstLook(self, images, coarse_map)  # o_c, H and M, once they are asked for
-        if cells is None:
-            cells = self._choose_cells(first, k, policy)  # (B, k)
+        cells = self._choose_cells(first, k, policy) if cells is None else _on_map(cells, coarse_map)  # (B, k)
         patches = extract_patches(images, cells, self.geometry, coarse_map.shape[2:])  # (B, k, C, p, p)
         fine_vectors = self._fine_vectors(patches, coarse_map)  # (B, k, D)
         logits = first.passes.refined(cells, fine_vectors)  # (B, L)
@@ -208,7 +214,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
         if k == 0:
             return torch.empty(batch, 0, dtype=torch.int64, device=first.images.device)
         scores = (self.policy if policy is None else resolve_policy(policy))(first)
-        if scores.shape != (batch, rows, columns):
+        if isinstance(scores, Tensor) and scores.shape != (batch, rows, columns):
             raise ValueError(f"the policy must score {(rows, columns)} cells, got {tuple(scores.shape)}")
         return select_patches(scores, k)
 
@@ -217,7 +223,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
         batch, k = patches.shape[:2]
         if k == 0:
             return coarse_map.new_zeros(batch, 0, coarse_map.shape[1])
-        return self.fine(patches.flatten(0, 1)).reshape(batch, k, -1)
+        return self.fine(self._own("fine", patches.flatten(0, 1))).reshape(batch, k, -1)
 
     def _check_call(
         self, images: Tensor, k: int | None, cells: Tensor | None = None, policy: str | Policy | None = None
@@ -225,48 +231,57 @@ class DynamicCapacityNetwork(CheckedNetwork):
         self._check_images(images)
         if cells is None:
             return
+        if not isinstance(cells, Tensor):
+            raise TypeError(f"cells must be a torch.Tensor, got {type(cells).__name__}")
         if policy is not None:
             raise ValueError("give cells or a policy, not both: each says where to look")
         if k is not None and k != cells.shape[-1]:
             raise ValueError(f"k = {k} contradicts cells of shape {tuple(cells.shape)}")
-        if cells.ndim != 2 or len(cells) != len(images) or cells.dtype != torch.int64:
-            raise ValueError(f"cells must be int64 of shape ({len(images)}, k), got {cells.dtype} {tuple(cells.shape)}")
+        batch = images.shape[0]
+        if cells.ndim != 2 or cells.shape[0] != batch or cells.dtype != torch.int64:
+            raise ValueError(f"cells must be int64 of shape ({batch}, k), got {cells.dtype} {tuple(cells.shape)}")
 
-    def _check_range(self, cells: Tensor, images: Tensor) -> None:
-        channels, height, width = images.shape[1:]
-        count = self._count_cells((channels, height, width))
-        if cells.numel() > 0 and not (cells.min() >= 0 and cells.max() < count):
-            raise ValueError(f"cells must be 0..{count - 1}, got {cells.min().item()}..{cells.max().item()}")
-
-    @torch.no_grad()
-    def _check_fit(self, image_shape: ImageShape) -> int:
-        """Send one black image through the three, in eval mode, and see that they fit."""
-        channels, height, width = image_shape
+    def _check_map(self, coarse_map: Tensor, height: int, width: int) -> None:
+        """Raise ValueError unless these are maps of images of height x width pixels, in which each patch begins."""
         size = self.geometry.size
+        if coarse_map.ndim != 4:
+            raise ValueError(f"the coarse layers must make a map (B, D, s1, s2), got {tuple(coarse_map.shape)}")
         if size > min(height, width):
             raise ValueError(f"patches of {size}x{size} pixels are larger than the image of {height}x{width}")
-        like = next(self.parameters(), torch.zeros(()))
-        with evaluation_mode(self):
-            coarse_map = try_module("coarse layers", self.coarse, like.new_zeros(1, *image_shape))
-            if coarse_map.ndim != 4:
-                raise ValueError(f"the coarse layers must make a map (B, D, s1, s2), got {tuple(coarse_map.shape)}")
-            _, depth, *map_shape = coarse_map.shape
-            for cells, pixels in zip(map_shape, (height, width), strict=True):
-                last = (cells - 1) * self.geometry.stride + self.geometry.offset
-                if last >= pixels or self.geometry.offset + size <= 0:
-                    raise ValueError(
-                        f"{self.geometry} doesn't fit: the coarse layers make {cells} cells of {pixels} pixels, and "
-                        f"the last cell's patch would begin at pixel {last}, outside the image"
-                    )
-            vectors = try_module("fine layers", self.fine, like.new_zeros(1, channels, size, size))
-            if vectors.ndim < 2 or vectors.shape[0] != 1 or vectors[0].numel() != vectors.shape[1]:
+        for count, pixels in zip(coarse_map.shape[2:], (height, width), strict=True):
+            last = (count - 1) * self.geometry.stride + self.geometry.offset
+            if last >= pixels or self.geometry.offset + size <= 0:
                 raise ValueError(
-                    f"the fine layers must map a {size}x{size} patch to one vector, (N, D) or (N, D, 1, 1), "
-                    f"got {tuple(vectors.shape)}"
+                    f"{self.geometry} doesn't fit: the coarse layers make {count} cells of {pixels} pixels, and "
+                    f"the last cell's patch would begin at pixel {last}, outside the image"
                 )
-            if vectors.shape[1] != depth:
-                raise ValueError(
-                    f"fine vectors have {vectors.shape[1]} channels, coarse vectors {depth}: make them equal"
-                )
-            check_logits(try_module("top layers", self.top, coarse_map))
-        return map_shape[0] * map_shape[1]
+
+    def _check_fit(self, image_shape: ImageShape) -> int:
+        channels, height, width = image_shape
+        size = self.geometry.size
+        coarse_map = self._try("coarse", 1, *image_shape)
+        self._check_map(coarse_map, height, width)
+        vectors = self._try("fine", 1, channels, size, size)
+        if vectors.ndim < 2 or vectors.shape[0] != 1 or vectors[0].numel() != vectors.shape[1]:
+            raise ValueError(
+                f"the fine layers must map a {size}x{size} patch to one vector, (N, D) or (N, D, 1, 1), "
+                f"got {tuple(vectors.shape)}"
+            )
+        depth = coarse_map.shape[1]
+        if vectors.shape[1] != depth:
+            raise ValueError(f"fine vectors have {vectors.shape[1]} channels, coarse vectors {depth}: make them equal")
+        check_logits(self._try("top", *coarse_map.shape, like=coarse_map))
+        return coarse_map.shape[2] * coarse_map.shape[3]
+
+
+def _on_map(cells: Tensor, coarse_map: Tensor) -> Tensor:
+    """The cells. Raises ValueError unless they are on the map; on a CPU, since elsewhere that waits for the device."""
+    if cells.device.type == "cpu" and not torch.compiler.is_compiling():
+        _check_range(cells, coarse_map.shape[2] * coarse_map.shape[3])
+    return cells
+
+
+def _check_range(cells: Tensor, count: int) -> None:
+    """Raise ValueError unless all cells are on a map of `count` cells. Waits for the device."""
+    if cells.numel() > 0 and not (cells.min() >= 0 and cells.max() < count):
+        raise ValueError(f"cells must be 0..{count - 1}, got {cells.min().item()}..{cells.max().item()}")

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,28 +12,78 @@ from dcnlib.core.saliency import cross_entropy
 from dcnlib.utils.checks import ImageShape, check_images, check_values
 from dcnlib.utils.modules import evaluation_mode
 
+Look = TypeVar("Look", bound=Callable[..., Any])
+
 
 class CheckedNetwork(nn.Module):
-    """Checks images at each call, and that the parts fit each other once for each shape of image."""
+    """Checks images at each call, and at the first one, or when it is built, that the parts fit each other."""
 
     def __init__(self, image_shape: ImageShape | None) -> None:
         super().__init__()
         self.image_shape = image_shape
-        self._cells: dict[ImageShape, int] = {}  # of the map, by the shapes that the parts are known to fit
+        self._tried: dict[ImageShape, int] = {}  # cells of the map, by the shapes that the parts are known to fit
+        self._in_place: set[str] = set()  # parts that write into what they are given
 
     def _check_images(self, images: Tensor) -> None:
         check_images(self, images, self.image_shape)
-        channels, height, width = images.shape[1:]
-        self._count_cells((channels, height, width))
+        if not self._tried and not torch.compiler.is_compiling():
+            channels, height, width = images.shape[1:]
+            self._count_cells((channels, height, width))
 
     def _count_cells(self, image_shape: ImageShape) -> int:
         """The number of cells of the map of an image. Raises ValueError if the parts don't fit each other for it."""
-        if image_shape not in self._cells:
-            self._cells[image_shape] = self._check_fit(image_shape)
-        return self._cells[image_shape]
+        if image_shape not in self._tried:
+            self._tried[image_shape] = self._check_fit(image_shape)
+        return self._tried[image_shape]
 
     def _check_fit(self, image_shape: ImageShape) -> int:
+        """Send one black image through the parts, see `_try`, and give the number of cells of its map.
+
+        Raises ValueError if the parts don't fit each other.
+        """
         raise NotImplementedError
+
+    def _try(self, part: str, *shape: int, like: Tensor | None = None) -> Tensor:
+        """What a part makes of zeros in eval mode, and with the random numbers of after left as they were.
+
+        like: has the zeros' type, by default the weights'. Raises ValueError, naming the part, if it doesn't take them.
+        """
+        module, weights = self.get_submodule(part), next(self.parameters(), torch.zeros(()))
+        name = part if part in ("layers", "scorer") else f"{part} layers"
+        generators = torch.random.fork_rng([weights.device] if weights.is_cuda else [])
+        with torch.inference_mode(False), torch.no_grad(), generators, evaluation_mode(module):
+            zeros = torch.zeros(shape, dtype=(weights if like is None else like).dtype, device=weights.device)
+            output = try_module(name, module, zeros)
+        if zeros._version:
+            self._in_place.add(part)
+        return output
+
+    def _own(self, part: str, given: Tensor) -> Tensor:
+        """What a part is given that others need too: a copy if it writes into it, or may do so for all that is known.
+
+        That is told by one image in eval mode, so what training mode does, such as dropout, isn't known.
+        """
+        unknown = self.training or not self._tried
+        return given.clone() if unknown or part in self._in_place else given
+
+
+def explained(look: Look) -> Look:
+    """A method of images that, if it fails on a shape of image that the parts weren't tried on, says which part it is.
+
+    So images of many sizes cost no check beforehand.
+    """
+
+    @wraps(look)
+    def explaining(self: CheckedNetwork, images: Tensor, *arguments: Any, **options: Any) -> Any:
+        try:
+            return look(self, images, *arguments, **options)
+        except (RuntimeError, ValueError, IndexError):
+            if not torch.compiler.is_compiling():
+                channels, height, width = images.shape[1:]
+                self._count_cells((channels, height, width))
+            raise
+
+    return cast(Look, explaining)
 
 
 @dataclass(frozen=True)
@@ -63,7 +114,7 @@ class SingleCapacityNetwork(CheckedNetwork):
 
     def forward(self, images: Tensor) -> Tensor:
         self._check_images(images)
-        return self.top(self.layers(images))
+        return self._answer(images)
 
     def attend(self, images: Tensor) -> WholeLook:
         """As forward, but with the boxes of its patches, of which there are none, and with a check of the values."""
@@ -73,17 +124,17 @@ class SingleCapacityNetwork(CheckedNetwork):
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy in nats of labels (B,) or (B, P), and its named parts: the contract that `fit` trains by."""
-        self._check_images(images)
         loss = cross_entropy(self(images), labels)
         return loss, {"cross_entropy": loss.detach()}
 
-    @torch.no_grad()
+    @explained
+    def _answer(self, images: Tensor) -> Tensor:
+        feature_map = self.layers(self._own("layers", images))
+        return self.top(self._own("top", feature_map))
+
     def _check_fit(self, image_shape: ImageShape) -> int:
-        """Send one black image through the two, in eval mode, and see that they fit."""
-        with evaluation_mode(self):
-            black = next(self.parameters(), torch.zeros(())).new_zeros(1, *image_shape)
-            feature_map = try_module("layers", self.layers, black)
-            check_logits(try_module("top layers", self.top, feature_map))
+        feature_map = self._try("layers", 1, *image_shape)
+        check_logits(self._try("top", *feature_map.shape, like=feature_map))
         return feature_map[0, 0].numel()
 
 

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from dcnlib.core.geometry import Geometry
 
@@ -14,9 +13,9 @@ def gather_cells(feature_map: Tensor, cells: Tensor) -> Tensor:
 
 
 def replace_cells(feature_map: Tensor, cells: Tensor, vectors: Tensor) -> Tensor:
-    """The map with the vectors (B, k, D) at flat cells (B, k), and its own everywhere else. Shape (B, D, s1, s2)."""
+    """A new map with the vectors (B, k, D) at flat cells (B, k), and its own everywhere else. Shape (B, D, s1, s2)."""
     if cells.shape[1] == 0:
-        return feature_map
+        return feature_map.clone()
     own = feature_map.permute(0, 2, 3, 1).flatten(1, 2)  # (B, s1 * s2, D)
     index = cells[:, :, None].expand(-1, -1, own.shape[2])
     replaced = own.scatter(1, index, vectors.to(own.dtype))
@@ -24,16 +23,18 @@ def replace_cells(feature_map: Tensor, cells: Tensor, vectors: Tensor) -> Tensor
 
 
 def extract_patches(images: Tensor, cells: Tensor, geometry: Geometry, map_shape: tuple[int, int]) -> Tensor:
-    """Cut the patches that cells look at, for all images at once.
+    """Cut the patches that cells look at, for all images at once; zeros outside the image.
 
     images (B, C, H, W), cells (B, k) flat indices into a map of `map_shape` cells -> (B, k, C, p, p).
     """
-    rows, columns = map_shape
-    stride, offset, size = geometry.stride, geometry.offset, geometry.size
-    # Pad (or, with negative numbers, crop) so that the windows of size p at this stride are exactly the cells.
-    below = (rows - 1) * stride + offset + size - images.shape[2]
-    right = (columns - 1) * stride + offset + size - images.shape[3]
-    padded = F.pad(images, (-offset, right, -offset, below))
-    windows = padded.unfold(2, size, stride).unfold(3, size, stride)  # (B, C, s1, s2, p, p), a view
-    batch = torch.arange(len(images), device=images.device)[:, None]
-    return windows[batch, :, cells // columns, cells % columns]  # (B, k, C, p, p)
+    batch, channels, height, width = images.shape
+    k, size = cells.shape[1], geometry.size
+    steps = torch.arange(geometry.offset, geometry.offset + size, device=images.device)
+    cells = cells[:, :, None, None]
+    y = cells // map_shape[1] * geometry.stride + steps[:, None]  # (B, k, p, 1)
+    x = cells % map_shape[1] * geometry.stride + steps  # (B, k, 1, p)
+    # A pixel outside the image is fetched from the nearest place inside, and made zero then.
+    row, column = y.clamp(0, height - 1), x.clamp(0, width - 1)
+    pixels = (row * width + column).view(batch, 1, k * size * size).expand(-1, channels, -1)
+    patches = images.flatten(2).gather(2, pixels).view(batch, channels, k, size, size).transpose(1, 2)
+    return patches.masked_fill_(((y != row) | (x != column))[:, :, None], 0)

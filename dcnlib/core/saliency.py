@@ -55,7 +55,7 @@ def gradient_pass(
     """
     with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(top):
         c = coarse_map.detach().clone().requires_grad_()
-        coarse_logits = top(c)
+        coarse_logits = top(c.clone())  # a copy again, since layers that work in place may not write into a leaf
         values = value(_at_least_float32(coarse_logits))
         (gradient,) = torch.autograd.grad(values.sum(), c)
     norms = gradient.to(values.dtype).norm(dim=1)

@@ -7,8 +7,11 @@ from torch import Tensor
 def select_patches(scores: Tensor, k: int) -> Tensor:
     """The k cells of highest score: (B, s1, s2) -> (B, k) flat indices i * s2 + j, highest first.
 
-    The order is stable: ties go to the lower index. Raises ValueError unless k is 0..s1 * s2.
+    The order is stable: ties go to the lower index. Raises TypeError or ValueError unless scores are a tensor and k is
+    0..s1 * s2.
     """
+    if not isinstance(scores, Tensor):
+        raise TypeError(f"scores must be a torch.Tensor, got {type(scores).__name__}")
     flat = scores.flatten(1)
     check_k(k, cells := flat.shape[1])
     if flat.dtype != torch.float32:

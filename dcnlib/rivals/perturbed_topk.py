@@ -6,19 +6,16 @@ Network: the rivals differ in the choice of patches alone.
 """
 
 import math
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dcnlib.core.dcn import DynamicCapacityNetwork
-from dcnlib.core.network import try_module
 from dcnlib.core.patches import extract_patches
 from dcnlib.core.policies import FirstLook
 from dcnlib.core.selection import check_k
 from dcnlib.utils.checks import ImageShape, check_whole
-from dcnlib.utils.modules import evaluation_mode
 
 
 def perturbed_topk(scores: Tensor, k: int, *, sigma: float | Tensor, samples: int) -> Tensor:
@@ -69,10 +66,11 @@ def learned_scores(first: FirstLook) -> Tensor:
 def score(scorer: nn.Module, coarse_map: Tensor) -> Tensor:
     """Scores (B, s1, s2) of the cells of a coarse map (B, D, s1, s2).
 
-    Without autocast, since bfloat16 would round scores by more than the last noise on them.
+    Without autocast, since bfloat16 would round scores by more than the last noise on them. Of a copy of the map, since
+    the scorer may work in place and others need the map.
     """
     with torch.autocast(coarse_map.device.type, enabled=False):
-        return scorer(coarse_map.to(next(scorer.parameters(), coarse_map).dtype))
+        return scorer(coarse_map.to(next(scorer.parameters(), coarse_map).dtype, copy=True))
 
 
 class PerturbedTopKNetwork(DynamicCapacityNetwork):
@@ -124,7 +122,7 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
         if not self.training or k == 0:
             return super().loss(images, labels, k)
         self._check_call(images, k)
-        coarse_map = self.coarse(images)  # (B, D, s1, s2)
+        coarse_map = self.coarse(self._own("coarse", images))  # (B, D, s1, s2)
         Y = self._indicators(coarse_map, k)  # (B, k, N)
         fine_vectors = self._fine_vectors(self._expected_patches(images, Y, coarse_map), coarse_map)  # (B, k, D)
         logits = self.top(refine_softly(coarse_map, Y, fine_vectors))
@@ -148,14 +146,11 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
         patches = extract_patches(images, cells, self.geometry, (rows, columns))  # (B, N, C, p, p)
         return (Y @ patches.flatten(2)).unflatten(2, patches.shape[2:])
 
-    @torch.no_grad()
     def _check_fit(self, image_shape: ImageShape) -> int:
         """As for a Dynamic Capacity Network, and the scorer too."""
         count = super()._check_fit(image_shape)
-        with evaluation_mode(self):
-            black = next(self.parameters(), torch.zeros(())).new_zeros(1, *image_shape)
-            coarse_map = self.coarse(black)
-            scores = try_module("scorer", partial(score, self.scorer), coarse_map)
+        coarse_map = self._try("coarse", 1, *image_shape)
+        scores = self._try("scorer", *coarse_map.shape, like=next(self.scorer.parameters(), coarse_map))
         if scores.shape != (1, *coarse_map.shape[2:]):
             raise ValueError(
                 f"the scorer must score the {coarse_map.shape[2]}x{coarse_map.shape[3]} cells of the coarse map, "

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dcnlib.core.network import CheckedNetwork, check_logits, no_boxes, try_module
+from dcnlib.core.network import CheckedNetwork, check_logits, explained, no_boxes
 from dcnlib.core.saliency import cross_entropy
 from dcnlib.utils.checks import ImageShape, check_values
-from dcnlib.utils.modules import evaluation_mode
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,14 @@ class SoftAttentionNetwork(CheckedNetwork):
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores (B, L) of images (B, C, H, W)."""
+        self._check_images(images)
         return self._weigh(images)[1]
 
     def attend(self, images: Tensor) -> SoftLook:
         """As forward, but with the weights, and with a check of the images' values."""
-        weights, logits = self._weigh(images)
+        self._check_images(images)
         check_values(images)
+        weights, logits = self._weigh(images)
         return SoftLook(weights, no_boxes(images), logits)
 
     def look(self, images: Tensor) -> SoftLook:
@@ -67,32 +68,27 @@ class SoftAttentionNetwork(CheckedNetwork):
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy in nats, and its named parts: the contract that `fit` trains by."""
-        self._check_images(images)
         loss = cross_entropy(self(images), labels)
         return loss, {"cross_entropy": loss.detach()}
 
+    @explained
     def _weigh(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        self._check_images(images)
-        fine_map = self.fine(images)  # (B, D, s1, s2)
+        fine_map = self.fine(self._own("fine", images))  # (B, D, s1, s2)
         rows, columns = fine_map.shape[2:]
-        scores = self.scorer(self.coarse(images))[:, :rows, :columns]
+        scores = self.scorer(self._own("scorer", self.coarse(self._own("coarse", images))))[:, :rows, :columns]
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32)).flatten(1)
         weights = rows * columns * scores.softmax(1).unflatten(1, (rows, columns))
         return weights, self.top(weights[:, None].to(fine_map.dtype) * fine_map)
 
-    @torch.no_grad()
     def _check_fit(self, image_shape: ImageShape) -> int:
-        """Send one black image through the four, in eval mode, and see that they fit."""
-        with evaluation_mode(self):
-            black = next(self.parameters(), torch.zeros(())).new_zeros(1, *image_shape)
-            coarse_map = try_module("coarse layers", self.coarse, black)
-            scores = try_module("scorer", self.scorer, coarse_map)
-            fine_map = try_module("fine layers", self.fine, black)
-            rows, columns = fine_map.shape[2:]
-            if scores.ndim != 3 or scores.shape[1] < rows or scores.shape[2] < columns:
-                raise ValueError(
-                    f"the scorer must score at least the {rows}x{columns} cells of the fine map, (B, s1, s2), "
-                    f"got {tuple(scores.shape)}"
-                )
-            check_logits(try_module("top layers", self.top, fine_map))
+        coarse_map = self._try("coarse", 1, *image_shape)
+        scores = self._try("scorer", *coarse_map.shape, like=coarse_map)
+        fine_map = self._try("fine", 1, *image_shape)
+        rows, columns = fine_map.shape[2:]
+        if scores.ndim != 3 or scores.shape[1] < rows or scores.shape[2] < columns:
+            raise ValueError(
+                f"the scorer must score at least the {rows}x{columns} cells of the fine map, (B, s1, s2), "
+                f"got {tuple(scores.shape)}"
+            )
+        check_logits(self._try("top", *fine_map.shape, like=fine_map))
         return rows * columns

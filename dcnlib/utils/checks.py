@@ -34,7 +34,7 @@ def check_images(model: nn.Module, images: Tensor, image_shape: tuple[int, int, 
         raise ValueError(f"images must not be empty, got shape {tuple(images.shape)}")
     if image_shape is not None and tuple(images.shape[1:]) != tuple(image_shape):
         raise ValueError(f"this model takes images of shape {tuple(image_shape)}, got {tuple(images.shape[1:])}")
-    if len(images) == 1 and any(part.training and isinstance(part, _BATCH_NORMS) for part in model.modules()):
+    if images.shape[0] == 1 and any(part.training and isinstance(part, _BATCH_NORMS) for part in model.modules()):
         raise ValueError(
             "batch normalisation can't train on a batch of one image: make batches of at least 2, or put the model "
             "into eval mode, in Python model.eval()"
@@ -50,6 +50,8 @@ def check_values(images: Tensor) -> None:
 
 def check_labels(labels: Tensor, shape: Sequence[int]) -> None:
     """Raise TypeError or ValueError unless labels are int64 of a shape: (B,), or (B, P) for sequences."""
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels must be a torch.Tensor, got {type(labels).__name__}")
     if labels.dtype != torch.int64:
         raise TypeError(f"labels must be int64, got {labels.dtype}")
     if labels.shape != tuple(shape):

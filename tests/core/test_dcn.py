@@ -586,16 +586,6 @@ def test_a_trio_that_does_not_fit_is_refused_at_construction_and_else_at_the_fir
             dcn(images)
 
 
-def test_the_check_of_a_trio_leaves_statistics_and_modes_alone(make_dcn, images):
-    dcn = make_dcn(image_shape=None).train()
-    dcn.coarse.eval()
-    modes = [part.training for part in dcn.modules()]
-    before = {name: value.clone() for name, value in dcn.state_dict().items()}
-    dcn._check_fit((1, 11, 15))
-    assert [part.training for part in dcn.modules()] == modes
-    assert all(torch.equal(value, before[name]) for name, value in dcn.state_dict().items())
-
-
 # Precision, devices, compilation
 
 
@@ -636,6 +626,16 @@ def test_compiled_in_one_piece_loss_and_forward_have_the_same_values_gradients_a
     with torch.no_grad():
         logits = torch.compile(compiled.eval(), fullgraph=True)(images)
         torch.testing.assert_close(logits, plain.eval()(images))
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_an_exported_network_takes_batches_of_any_size(make_dcn, images, known):
+    dcn = make_dcn(image_shape=(1, 11, 15) if known else None)
+    sizes = {"images": {0: torch.export.Dim("batch", min=1, max=64)}}
+    exported = torch.export.export(dcn, (images,), dynamic_shapes=sizes).module()
+    for batch in (1, 4, 9):
+        others = torch.rand(batch, 1, 11, 15, dtype=torch.float64)
+        assert torch.equal(exported(others), dcn(others))
 
 
 @needs_compiler

@@ -149,6 +149,38 @@ def test_patches_agree_with_a_slow_loop(scene):
                     assert torch.equal(patches[b, n, :, y, x], pixel)
 
 
+def cut_from_a_padded_copy(images: Tensor, cells: Tensor, geometry: Geometry, map_shape: tuple[int, int]) -> Tensor:
+    """As windows of the image with zeros (or, with negative numbers, less) around it."""
+    (rows, columns), (stride, offset, size) = map_shape, (geometry.stride, geometry.offset, geometry.size)
+    below = (rows - 1) * stride + offset + size - images.shape[2]
+    right = (columns - 1) * stride + offset + size - images.shape[3]
+    padded = nn.functional.pad(images, (-offset, right, -offset, below))
+    windows = padded.unfold(2, size, stride).unfold(3, size, stride)
+    return windows[torch.arange(len(images))[:, None], :, cells // columns, cells % columns]
+
+
+@given(scene=scenes(), channels_last=st.booleans())
+def test_patches_and_gradients_are_those_of_a_padded_copy(scene, channels_last):
+    """Whatever lies at the border, not a number included, never shows beyond it."""
+    images, *place = scene
+    images = images - 0.5
+    images[:, :, 0] = torch.inf
+    images[:, :, :, -1] = torch.nan
+    if channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    results = []
+    for cut in (extract_patches, cut_from_a_padded_copy):
+        given_images = images.clone().requires_grad_()
+        patches = cut(given_images, *place)
+        weights = torch.randn(patches.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).float()
+        results.append(
+            (patches.detach(), *torch.autograd.grad((patches.nan_to_num(0, 0) * weights).sum(), given_images))
+        )
+    (patches, gradient), (expected, expected_gradient) = results
+    assert torch.equal(patches.view(torch.int32), expected.view(torch.int32))
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
 @given(scene=scenes())
 def test_boxes_say_where_the_patches_were_cut(scene):
     """In an image whose pixels hold their own row (from 1 on), a patch's brightest row is the last one in its box."""
