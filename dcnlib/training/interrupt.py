@@ -12,11 +12,12 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was asked to stop by a signal, and did so between two steps, with everything saved."""
+    """Training was asked to stop by a signal, and did so between two steps. `exit_status` is what shells call that."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
+    def __init__(self, number: int, where: str) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name} {where}")
         self.signal = number
+        self.exit_status = 128 + number
 
 
 class Stop:

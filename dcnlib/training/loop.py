@@ -24,11 +24,12 @@ from dcnlib.training.interrupt import Stop, Stopped, stopping_between_steps
 from dcnlib.training.loading import Data, count_batches, evaluation_batches, training_batches
 from dcnlib.training.run import Run
 from dcnlib.training.settings import TrainingSettings
+from dcnlib.training.watch import Watch
 from dcnlib.utils.checks import check_label_range
 from dcnlib.utils.device import autocast, resolve_device, seed_everything, to_device
 from dcnlib.utils.modules import evaluation_mode, train_keeping_frozen, uncompiled
 from dcnlib.utils.records import Record, environment
-from dcnlib.utils.weights import check_finite, digest_of, put_weights, read_weights, save_weights, weights_of
+from dcnlib.utils.weights import digest_of, put_weights, read_weights, save_weights, weights_of
 
 
 def fit(
@@ -112,7 +113,7 @@ class _Trainer:
         self.classes = _count_classes(model, validation_data, device)
         self.saved = time.perf_counter()
         self.started = self.saved - self.training.progress.seconds
-        self.watched: Tensor | float = 0.0  # the sum of all losses and gradient norms since the last look
+        self.watch = Watch(model, settings, device)
 
     def train(self, stop: Stop, on_epoch: Callable[[Record], None] | None, progress: bool) -> None:
         """The loop: epochs of steps, each with a validation at its end."""
@@ -130,18 +131,17 @@ class _Trainer:
                 self.training.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm or math.inf)
-                self._watch(loss.detach(), norm)
+                self.watch.see_step(loss, norm, state.step + 1, state.epoch + 1)
                 self.training.optimizer.step()
                 self.training.schedule.step()
                 state.add({"loss": loss, **parts})
                 state.step += 1
-                if stop.signal is not None:
+                due = time.perf_counter() - self.saved >= self.checkpoint_seconds and state.step < self.steps
+                if due or stop.signal is not None:
                     self._save()
-                    raise Stopped(stop.signal)
-                if time.perf_counter() - self.saved >= self.checkpoint_seconds and state.step < self.steps:
-                    self._save()
+                self._leave_if(stop)
 
-            self._check_finite()
+            self.watch.see_weights(state.epoch + 1)
             figures = {f"train_{part}": float(value) / self.steps for part, value in state.sums.items()}
             figures |= self._validate()
             for part, value in figures.items():
@@ -150,8 +150,8 @@ class _Trainer:
             self._save()
             if on_epoch is not None:
                 on_epoch({"epoch": state.epoch, "seconds": state.seconds, **figures})
-            if stop.signal is not None and state.epoch < settings.epochs:
-                raise Stopped(stop.signal)
+            if state.epoch < settings.epochs:
+                self._leave_if(stop)
 
     def _batches(self) -> Iterable[tuple[Tensor, Tensor]]:
         """The epoch's batches that are still to come."""
@@ -177,39 +177,23 @@ class _Trainer:
         """Error and loss on the validation data; the best weights are those of the lowest error so far."""
         state = self.training.progress
         validation = evaluate(self.model, self.validation_data, workers=self.settings.workers)
-        if not math.isfinite(validation.loss):
-            raise FloatingPointError(f"the validation loss of epoch {state.epoch + 1} is not finite: {self._advice()}")
+        self.watch.see_validation(validation.loss, state.epoch + 1)
         if not state.best or validation.rate.fraction < state.best["error"]:
             state.best = {"epoch": state.epoch + 1, **validation.as_record()}
             self.training.best_weights = weights_of(self.model)
         return {"validation_error": validation.rate.fraction, "validation_loss": validation.loss}
 
-    def _watch(self, loss: Tensor, norm: Tensor) -> None:
-        """Stop before a step that would spoil the weights; on a GPU, note it for the next look."""
-        self.watched = self.watched + (loss + norm)
-        if self.device.type == "cpu":
-            self._look(f"step {self.training.progress.step + 1} of ")
-
-    def _look(self, step: str = "") -> None:
-        watched, self.watched = self.watched, 0.0
-        if not math.isfinite(watched):
-            epoch = self.training.progress.epoch + 1
-            raise FloatingPointError(f"the loss or its gradient in {step}epoch {epoch} is not finite: {self._advice()}")
-
-    def _check_finite(self) -> None:
-        self._look()
-        try:
-            check_finite(self.model.state_dict(), f"epoch {self.training.progress.epoch + 1}")
-        except ValueError as error:
-            raise FloatingPointError(f"{error}: {self._advice()}") from error
-
-    def _advice(self) -> str:
-        return f"try a lower learning_rate or a clip_norm than in {self.settings}"
+    def _leave_if(self, stop: Stop) -> None:
+        """Raise Stopped if a signal has come."""
+        state = self.training.progress
+        if stop.signal is not None:
+            where = f"after {state.epoch} epochs and {state.step} steps"
+            raise Stopped(stop.signal, where + ("; the same call goes on from there" if self.run else ""))
 
     def _save(self) -> None:
         self.training.progress.seconds = time.perf_counter() - self.started
         if self.run:
-            self._check_finite()
+            self.watch.see_weights(self.training.progress.epoch + 1)
             save_checkpoint(self.run.checkpoint_path, self.identity, self.here, self.training)
         self.saved = time.perf_counter()
 

@@ -198,10 +198,10 @@ def test_a_signal_stops_between_two_steps_and_the_run_goes_on(make, quadrants, t
     for fresh in (False, True):
         model, folder = make(), tmp_path / str(fresh)
         loss = model.loss
-        with pytest.raises(Stopped, match=f"stopped by {signal.Signals(number).name}") as stopped:
+        with pytest.raises(Stopped, match=f"stopped by {signal.Signals(number).name} after 1 epochs") as stopped:
             fit(at_call(model, call, told), *quadrants, QUICK, run_dir=folder)
         assert isinstance(stopped.value, KeyboardInterrupt)
-        assert stopped.value.signal == number
+        assert stopped.value.exit_status == 128 + number
         progress = torch.load(folder / "checkpoint.pt")["progress"]
         assert (progress["epoch"], progress["step"]) == (1, call - 4)
         model.loss = loss
