@@ -43,12 +43,9 @@ test: $(ENV)
 lab: $(ENV)
 	$(BIN)/jupyter lab notebooks
 
-# The explorer as a web page, for this machine alone. The header makes browsers refuse what the page's template would
-# fetch from elsewhere (an icon font).
-CSP := default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; connect-src 'self' ws://127.0.0.1:* data:
+# The explorer as a web page, for this machine alone.
 app: $(ENV)
-	$(BIN)/voila notebooks/07_explorer.ipynb --Voila.ip=127.0.0.1 \
-		--Voila.tornado_settings="{'headers': {'Content-Security-Policy': \"$(CSP)\"}}"
+	$(BIN)/python -m dcnlib explore
 
 # Before a commit: run the notebooks as they stand, in place, and strip what changes from run to run.
 notebooks-committed: $(ENV)

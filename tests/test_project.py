@@ -231,4 +231,4 @@ def test_the_library_prints_nothing_and_knows_no_notebook():
         source = path.read_text()
         if path.parent.name != "cli":
             assert not re.search(r"^\s*print\(", source, re.MULTILINE), path.name
-        assert ".ipynb" not in source, path.name
+            assert ".ipynb" not in source, path.name

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.models.specs import (
     CoarseSpec,
     DCNSpec,
@@ -19,7 +20,7 @@ from dcnlib.models.specs import (
     Spec,
     spec_from_record,
 )
-from dcnlib.models.tasks import HouseNumbersTask, Images, Task
+from dcnlib.models.tasks import CLUTTERED_MNIST, HouseNumbersTask, Images, Task
 from dcnlib.training.run import Run
 from dcnlib.utils.files import PACKAGE, user_path
 from dcnlib.utils.records import Record, load_record, read_record
@@ -62,17 +63,26 @@ class Trained:
         """What the model is for."""
         return self.spec.task
 
+    @property
+    def source(self) -> str:
+        """Where the images that it was trained on come from: the task's usual source, if the record doesn't say."""
+        return str(self.record.get("data", {}).get("train", {}).get("source", next(iter(self.task.sources))))
+
     def load_data(
         self, split: str | None = None, *, source: str | None = None, root: str | Path | None = None, **options: Any
     ) -> Images:
         """Images to measure the model on: by default the validation images of the source that it was trained on.
 
-        Raises ValueError if these were among its training images; a split that is named is loaded all the same, with a
-        warning.
+        See `check_unseen` for images that it was trained on.
         """
+        source = source or self.source
+        self.check_unseen(split, source)
+        return self.task.load(split or "validation", source=source, root=root, **options)
+
+    def check_unseen(self, split: str | None, source: str) -> None:
+        """Raise ValueError if the validation images of a source are among those that the model was trained on; where a
+        split is named, warn."""
         trained_on = self.record.get("data", {}).get("train")
-        if source is None:
-            source = trained_on["source"] if trained_on is not None else next(iter(self.task.sources))
         if trained_on is not None and self.task.shares_images(trained_on, split or "validation", source):
             told = (
                 f"{self.name} was trained on images of source {trained_on['source']}, split {trained_on['split']}, "
@@ -80,8 +90,7 @@ class Trained:
             )
             if split is None:
                 raise ValueError(f"{told}: name the split to measure on them all the same")
-            warnings.warn(f"{told}: the error says nothing about other images", stacklevel=2)
-        return self.task.load(split or "validation", source=source, root=root, **options)
+            warnings.warn(f"{told}: the error says nothing about other images", stacklevel=3)
 
 
 Source = str | Path | Trained
@@ -128,6 +137,16 @@ def load_model(source: Source) -> nn.Module:
     """A trained model in eval mode on the CPU, from the name of a shipped one, a run's folder, or a file of weights
     beside its record: what `load_trained` takes."""
     return load_trained(source).model
+
+
+def network_of_digits(trained: Trained) -> DynamicCapacityNetwork:
+    """The network of a DCN of Cluttered MNIST, for what knows no other images. Raises ValueError for other models."""
+    if not isinstance(trained.model, DynamicCapacityNetwork) or trained.task != CLUTTERED_MNIST:
+        raise ValueError(
+            f"this is for models of kind dcn and perturbed-topk for {CLUTTERED_MNIST.name}; {trained.name} is of kind "
+            f"{trained.spec.kind} for {trained.task.name}"
+        )
+    return trained.model
 
 
 def load_pretrained(name: str) -> nn.Module:

@@ -47,6 +47,14 @@ def rivals_benchmark_table(record: Record) -> str:
     return markdown_table(rows)
 
 
+def model_benchmark_table(record: Record) -> str:
+    """Markdown: milliseconds an image of one model, by batch."""
+    ways = list(record["inference"][0]["milliseconds"])
+    rows = [["batch", *(f"{way}, ms an image" for way in ways)]]
+    rows += [[str(row["batch"]), *(f"{row['milliseconds'][way]:.3f}" for way in ways)] for row in record["inference"]]
+    return markdown_table(rows)
+
+
 def benchmark_tables(record: Record) -> str:
     """Markdown: what `dcnlib.analysis.speed` measured, as ratios."""
     return "\n\n".join(

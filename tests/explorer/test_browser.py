@@ -3,13 +3,10 @@
 Screenshots of every stage are kept in build/browser/.
 """
 
-import os
 import re
-import shlex
 import shutil
 import socket
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator
 from io import BytesIO
@@ -51,15 +48,9 @@ def pages(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder, token = tmp_path_factory.mktemp("lab"), "only-for-this-test"
     shutil.copy(NOTEBOOK, folder)
     lab_options = ["--ip=127.0.0.1", f"--IdentityProvider.token={token}", "--allow-root"]
-    alone = {
-        name: value for name, value in os.environ.items() if not name.startswith("MAKE")
-    }  # not a part of `make test`
-    command = ["make", "--dry-run", "app"]
-    dry = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, check=True)
-    _, *app_options = shlex.split(dry.stdout[dry.stdout.index(".venv/bin/voila") :].replace("\\\n", ""))
     with (
         server([sys.executable, "-m", "jupyterlab", *lab_options], folder) as lab_address,
-        server([sys.executable, "-m", "voila", *app_options], tmp_path_factory.mktemp("app"), cwd=ROOT) as app_address,
+        server([sys.executable, "-m", "dcnlib", "explore"], tmp_path_factory.mktemp("app"), cwd=ROOT) as app_address,
     ):
         lab, app = open_page(browser, lab_address), open_page(browser, app_address)
         app.goto(app_address, wait_until="commit", timeout=RUN_MILLISECONDS)  # the two kernels run side by side

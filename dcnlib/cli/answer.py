@@ -1,0 +1,107 @@
+"""Commands that ask a trained model: predict and evaluate."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg, create_mutex_group
+
+from dcnlib.cli.options import Device, Flag, Root, Weights, by_default
+from dcnlib.data.house_numbers.images import TEST_DISTURBANCE
+from dcnlib.inference.predict import Prediction
+from dcnlib.inference.predict import predict as predict_pictures
+from dcnlib.models.pretrained import Trained, load_trained
+from dcnlib.models.tasks import CLUTTERED_MNIST
+from dcnlib.training.evaluation import evaluate as evaluate_model
+from dcnlib.utils.device import resolve_device
+
+SOME_PICTURES_FAILED = 1
+LIGHT_OR_DARK = create_mutex_group(required=False, title="light or dark")
+Patches = Annotated[int | None, by_default("the model's own number", metavar="INT", aliases=["--patches"])]
+
+
+def predict(
+    pictures: Positional[Annotated[tuple[Path, ...], arg(metavar="PICTURE...", help_behavior_hint="(required)")]],
+    *,
+    weights: Weights = "dcn-k8-hints",
+    k: Patches = None,
+    invert: Annotated[Flag, LIGHT_OR_DARK] = False,
+    no_invert: Annotated[Flag, LIGHT_OR_DARK] = False,
+    device: Device = "auto",
+) -> int:
+    """Say what pictures show, how sure the model is, what it saw at first glance, and where it looked.
+
+    Without --invert or --no-invert, the model's task decides whether dark ink on a light ground is inverted, and that
+    is said. A picture that can't be read is told, the others are answered, and the exit status is 1.
+
+    Args:
+        pictures: files, in colour or grey and of any size: PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, or .npy
+        k: patches an image, for models that choose them
+        invert: take light for dark in every picture
+        no_invert: take every picture as it is
+    """
+    if not pictures:
+        raise ValueError("name at least one picture")
+    trained = load_trained(weights)
+    _check_patches(trained, k)
+    inverted = True if invert else False if no_invert else None
+    status = 0
+    for picture in pictures:
+        try:
+            (prediction,) = predict_pictures(trained, picture, invert=inverted, k=k, device=device)
+        except (ValueError, OSError) as error:
+            print(f"dcnlib predict: error: {error}", file=sys.stderr, flush=True)
+            status = SOME_PICTURES_FAILED
+        else:
+            print(_told(prediction), flush=True)
+    return status
+
+
+def _told(prediction: Prediction) -> str:
+    told = [str(prediction)]
+    if prediction.first_answer is not None:
+        told.append(f"at first glance {prediction.first_answer}, entropy {prediction.first_entropy:.2f} nats")
+    if len(prediction.boxes):
+        boxes = prediction.boxes.round().int().tolist()
+        told.append("looked at " + " ".join(f"{top},{left}-{bottom},{right}" for top, left, bottom, right in boxes))
+    return "\n  ".join(told)
+
+
+def evaluate(
+    *,
+    weights: Weights,
+    split: Annotated[str | None, by_default("validation", metavar="NAME")] = None,
+    source: Annotated[str | None, by_default("the one that the model was trained on", metavar="NAME")] = None,
+    root: Root = None,
+    k: Patches = None,
+    disturbance_seed: Annotated[int | None, by_default("undisturbed", metavar="INT")] = None,
+    device: Device = "auto",
+) -> None:
+    """Measure the error of a trained model, by default on the validation images of the source that it was trained on.
+
+    Images that it was trained on are only measured if their split is named, with a warning.
+
+    Args:
+        split: of the images: train, validation, test or all, where the source has it
+        source: of the images: mnist or embedded for cluttered-mnist, svhn or rendered for house-numbers
+        k: patches an image, for models that choose them
+        disturbance_seed: shift and rescale each image, drawn by this seed, for house-numbers
+    """
+    trained = load_trained(weights)
+    _check_patches(trained, k)
+    options: dict[str, Any] = {}
+    if disturbance_seed is not None:
+        if trained.task == CLUTTERED_MNIST:
+            raise ValueError(f"--disturbance-seed is for models of house-numbers, this one is for {trained.task.name}")
+        options = {"disturbance": TEST_DISTURBANCE, "seed": disturbance_seed}
+    model = trained.model.to(resolve_device(device))
+    data = trained.load_data(split, source=source, root=root, **options)
+    result = evaluate_model(model, data, k=k)
+    disturbed = f", shifted and rescaled by seed {disturbance_seed}" if options else ""
+    named = split or "validation"
+    print(f"{named} error {result.rate} on {len(data)} images, source {data.describe()['source']}{disturbed}")
+
+
+def _check_patches(trained: Trained, k: int | None) -> None:
+    if k is not None and "k" not in trained.spec.options():
+        raise ValueError(f"--k is for models that choose patches, dcn and perturbed-topk; this is {trained.spec.kind}")

@@ -1,0 +1,58 @@
+"""The options that name a model: its kind, its task, and what may be chosen about either."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Self
+
+import tyro
+
+from dcnlib.cli.options import differences, flag, one_of
+from dcnlib.models.specs import SPECS, DCNSpec, Spec
+from dcnlib.models.tasks import CLUTTERED_MNIST, TASKS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """Which kind of model, for which task."""
+
+    model: Annotated[str, one_of(SPECS)] = DCNSpec.kind
+    """Which of the paper's models, or of their rivals. Each has options of its own: see --model KIND --help."""
+    data: Annotated[str, one_of(TASKS)] = CLUTTERED_MNIST.name
+    """What the model is for; house-numbers has options of its own too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(Kind):
+    """The model that is asked for."""
+
+    spec: Spec = field(default_factory=DCNSpec)
+
+    @classmethod
+    def asked_for(cls, arguments: list[str], prog: str) -> Self:
+        """The kind of model that the arguments ask for, with its options as they are by default.
+
+        Raises ValueError for options that only other models have.
+        """
+        kind, _ = tyro.cli(Kind, args=arguments, prog=prog, return_unknown_args=True, add_help=False)
+        given = {argument.split("=")[0].replace("_", "-") for argument in arguments if argument.startswith("--")}
+        own, task = SPECS[kind.model], TASKS[kind.data]
+        if strange := sorted(given & _flags(SPECS.values()) - _flags([own])):
+            options = ", ".join(flag(option.name) for option in fields(own) if option.name != "task") or "none"
+            raise ValueError(f"{own.kind} models have no {', '.join(strange)}; their options are {options}")
+        if strange := sorted(given & _flags(TASKS.values()) - _flags([task])):
+            raise ValueError(f"{task.name} has no {', '.join(strange)}")
+        if "--last-sigma" in given and "--sigma-steps" not in given:
+            raise ValueError("--last-sigma is what sigma falls to in --sigma-steps: give both")
+        return cls(model=kind.model, data=kind.data, spec=own(task=task()))
+
+    def flags_given(self) -> list[str]:
+        """The options in which this isn't the model that is taken if none is named."""
+        usual = ModelOptions()
+        told = [name for name in differences(self, usual) if name != "spec"]
+        if not told:
+            told = [*differences(self.spec, usual.spec)]
+        return list(map(flag, told))
+
+
+def _flags(classes: Iterable[type]) -> set[str]:
+    return {flag(option.name) for one in classes for option in fields(one)} - {"--task"}

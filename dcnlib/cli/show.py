@@ -1,0 +1,33 @@
+"""Commands that show what is recorded: table and record. They need no torch."""
+
+import json
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from dcnlib.cli.options import one_of
+from dcnlib.paper.tables import house_numbers_table, number_targets_table, results_table
+from dcnlib.utils.records import load_record
+
+TABLES = {  # by task
+    "cluttered-mnist": (results_table,),
+    "house-numbers": (house_numbers_table, number_targets_table),
+}
+
+
+def table(*, data: Annotated[str, one_of(TABLES)] = "cluttered-mnist") -> None:
+    """Print the table of the README, made from the records alone, as Markdown.
+
+    Args:
+        data: whose results
+    """
+    print("\n\n".join(make() for make in TABLES[data]))
+
+
+def record(name: Positional[Annotated[str, arg(metavar="NAME")]]) -> None:
+    """Print the record of a run of this project: how it was trained, on what, where, and what errors it makes.
+
+    Args:
+        name: of the run, such as dcn-k8-hints
+    """
+    print(json.dumps(load_record(name), indent=1))

@@ -1,0 +1,144 @@
+"""Commands that make trained models: train, test, experiment and promote."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from dcnlib.cli.model_options import ModelOptions
+from dcnlib.cli.naming import run_name
+from dcnlib.cli.options import Device, Flag, Root, by_default, one_of
+from dcnlib.data.house_numbers.images import COMPOSED
+from dcnlib.models.pretrained import load_trained
+from dcnlib.models.specs import seeded_model
+from dcnlib.models.tasks import CLUTTERED_MNIST
+from dcnlib.paper.experiments import EXPERIMENTS, run_experiment
+from dcnlib.paper.promote import promote as promote_run
+from dcnlib.training.loop import fit
+from dcnlib.training.run import Run
+from dcnlib.training.settings import TrainingSettings
+from dcnlib.utils.records import Record
+
+
+def train(
+    *,
+    model: ModelOptions,
+    settings: TrainingSettings = TrainingSettings(),
+    source: Annotated[str | None, by_default("mnist or svhn", metavar="NAME")] = None,
+    root: Root = None,
+    composed: Annotated[float | None, by_default(f"{COMPOSED} for house-numbers", metavar="FLOAT")] = None,
+    name: Annotated[str | None, by_default("made from what isn't as usual", metavar="NAME")] = None,
+    run_dir: Annotated[Path | None, by_default("runs/NAME", metavar="FOLDER")] = None,
+    test: Flag = False,
+) -> None:
+    """Train a model of the paper, or a rival, and keep it with its record in a folder.
+
+    The same command again goes on where the run was interrupted.
+
+    Args:
+        source: of the images: mnist or embedded, 5,000 digits that are always at hand, for cluttered-mnist; svhn or
+            rendered, always at hand too, for house-numbers
+        composed: share of composed numbers in training, for house-numbers
+        name: of the run
+        run_dir: where the run is kept
+        test: evaluate once on the test set at the end
+    """
+    spec = model.spec
+    where = {"source": source, "root": root}
+    options: dict[str, Any] = {} if composed is None else {"composed": composed}
+    if options and spec.task == CLUTTERED_MNIST:
+        raise ValueError(f"--composed is for models of house-numbers, this one is for {spec.task.name}")
+    name = name or run_name(spec, settings, source=source, **options)
+    run = Run(run_dir or Path("runs") / name)
+    test_data = spec.task.load("test", **where) if test else None  # a missing one is told before training
+    trained = seeded_model(spec, settings)
+    record = fit(
+        trained,
+        spec.task.load("train", **where, seed=settings.seed, **options),
+        spec.task.load("validation", **where),
+        settings,
+        name=name,
+        description=spec.describe(),
+        run_dir=run.folder,
+        **_reporting(),
+    )
+    if test_data is not None and "test" not in record:
+        record = run.test(trained, test_data)
+    _print_outcome(record)
+    print(f"kept in {run.folder}")
+
+
+def test(
+    runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN...", help_behavior_hint="(required)")]],
+    *,
+    root: Root = None,  # noqa: PT028 (no test of pytest)
+) -> None:
+    """Evaluate finished runs once on the test set of the source that they were trained on.
+
+    The results are kept in the runs' records.
+
+    Args:
+        runs: folders of finished runs
+    """
+    if not runs:
+        raise ValueError("name at least one folder of a finished run")
+    for run_dir in runs:
+        trained = load_trained(run_dir)
+        data = trained.task.load("test", source=trained.source, root=root)
+        print(f"== {trained.name}")
+        _print_outcome(Run(run_dir).test(trained.model, data))
+
+
+def experiment(
+    names: Positional[
+        Annotated[
+            tuple[Annotated[str, one_of(["all", *EXPERIMENTS])], ...],
+            arg(
+                metavar="NAME...",
+                help=f"one of {', '.join(EXPERIMENTS)}, or all",
+                help_behavior_hint="(required)",
+            ),
+        ]
+    ],
+    *,
+    device: Device = "auto",
+) -> None:
+    """Train models of the project in full, in runs/NAME; one that was interrupted goes on, a finished one is loaded.
+
+    Each is evaluated once on the test set, at its end.
+    """
+    if not names:
+        raise ValueError(f"name at least one of {', '.join(EXPERIMENTS)}, or all")
+    chosen = list(EXPERIMENTS) if "all" in names else names
+    for task in {EXPERIMENTS[name].spec.task for name in chosen}:  # what is missing is told before training
+        for split in ("validation", "test"):
+            task.load(split)
+    for name in chosen:
+        print(f"== {name}", flush=True)
+        _, record = run_experiment(name, scale="paper", device=device, **_reporting())
+        _print_outcome(record)
+
+
+def promote(run_dir: Positional[Annotated[Path, arg(metavar="RUN")]]) -> None:
+    """Make a finished, tested run the project's own: its record goes to results/, its weights into the package.
+
+    Args:
+        run_dir: folder of the run
+    """
+    for path in promote_run(run_dir):
+        print(path)
+
+
+def _reporting() -> dict[str, Any]:
+    def report(figures: Record) -> None:
+        told = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
+        print(told, flush=True)
+
+    return {"progress": sys.stderr.isatty(), "on_epoch": report}
+
+
+def _print_outcome(record: Record) -> None:
+    for part in ("validation", "test"):
+        if part in record:
+            print(f"{part} error {100 * record[part]['error']:.2f} % of {record[part]['count']}")
