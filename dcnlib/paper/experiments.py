@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from dcnlib.models.grid import SpecJob
 from dcnlib.models.pretrained import NUMBER_MODELS, PRETRAINED, load_pretrained, load_trained
 from dcnlib.models.specs import DCNSpec, Spec, seeded_model
 from dcnlib.models.tasks import HouseNumbersTask
@@ -81,28 +82,34 @@ def run_experiment(
     test set is looked at once, at the end. `reporting` (`progress`, `on_epoch`) goes to `fit`.
     """
     check_scale(scale)
-    if name not in EXPERIMENTS:
-        raise ValueError(f"name must be one of {', '.join(EXPERIMENTS)}, got {name!r}")
-    experiment = EXPERIMENTS[name]
+    experiment = _experiment(name)
     task = experiment.spec.task
     if scale == "fast":
         return (load_pretrained(name) if name in PRETRAINED else None), load_record(name)
 
-    run: dict[str, Any] = {"name": name, "description": experiment.spec.describe(), **reporting}
     if scale == "smoke":
+        run: dict[str, Any] = {"name": name, "description": experiment.spec.describe(), **reporting}
         settings = TrainingSettings(**experiment.settings | {"epochs": 1, "batch_size": 32, "device": device})
         model = seeded_model(experiment.spec, settings)
         record = fit(model, task.smoke("train"), task.smoke("validation"), settings, **run)
         return model.cpu(), record
 
-    usual: dict[str, Any] = {"epochs": experiment.epochs, "device": device, "compile": can_compile()}
-    settings = TrainingSettings(**usual | experiment.settings)
-    kept = Run(project_root() / "runs" / name)
-    if kept.finished and "test" in kept.read_record():
+    job, kept = experiment_job(name, device=device), Run(project_root() / "runs" / name)
+    if job.finished(kept):
         trained = load_trained(kept.folder)
         return trained.model, trained.record
-    train = task.load("train", seed=settings.seed)
-    validation, test = (task.load(split) for split in ("validation", "test"))
-    model = seeded_model(experiment.spec, settings)
-    fit(model, train, validation, settings, run_dir=kept.folder, **run)
-    return model.cpu(), kept.test(model, test)
+    return job.run(kept, **reporting).cpu(), kept.read_record()
+
+
+def experiment_job(name: str, *, device: str = "auto") -> SpecJob:
+    """The job that trains an experiment in full, as its recorded run was trained, and tests it once."""
+    experiment = _experiment(name)
+    usual: dict[str, Any] = {"epochs": experiment.epochs, "device": device, "compile": can_compile()}
+    settings = TrainingSettings(**usual | experiment.settings)
+    return SpecJob(name=name, spec=experiment.spec, settings=settings, test=True)
+
+
+def _experiment(name: str) -> Experiment:
+    if name not in EXPERIMENTS:
+        raise ValueError(f"name must be one of {', '.join(EXPERIMENTS)}, got {name!r}")
+    return EXPERIMENTS[name]

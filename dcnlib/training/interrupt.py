@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -12,7 +12,8 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was asked to stop by a signal, and did so between two steps. `exit_status` is what shells call that."""
+    """Training was asked to stop by a signal, and did so between two steps; or a sweep was, and ended its processes.
+    `exit_status` is what shells call that."""
 
     def __init__(self, number: int, where: str) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name} {where}")
@@ -34,19 +35,37 @@ class Stop:
 
 @contextmanager
 def stopping_between_steps() -> Iterator[Stop]:
-    """Note signals that ask to stop, instead of stopping at once, and give them back to who handled them before.
+    """Note signals that ask to stop, instead of stopping at once."""
+    stop = Stop()
+    with _receiving(stop.receive):
+        yield stop
+
+
+@contextmanager
+def stopping_cleanly(where: str) -> Iterator[None]:
+    """Raise Stopped where a signal that asks to stop comes, so that what was begun is ended on the way out."""
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number, where)
+
+    with _receiving(receive):
+        yield
+
+
+@contextmanager
+def _receiving(receive: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have signals that ask to stop received, and give them back to who handled them before.
 
     Only signals that nobody else handles, and only in the main thread, which is the only one that gets any.
     """
-    stop = Stop()
     usual: tuple[Any, ...] = (signal.SIG_DFL, signal.default_int_handler)
     here = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in SIGNALS if here}
     ours = {number: handler for number, handler in before.items() if handler in usual}
     for number in ours:
-        signal.signal(number, stop.receive)
+        signal.signal(number, receive)
     try:
-        yield stop
+        yield
     finally:
         for number, handler in ours.items():
             signal.signal(number, handler)

@@ -65,3 +65,11 @@ def try_lock(file: IO[bytes]) -> bool:
     except OSError:  # a file system without locks
         pass
     return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds a file's lock. It is looked at by taking it for a moment."""
+    if not path.is_file():
+        return False
+    with open(path, "a+b", buffering=0) as file:
+        return not try_lock(file)
