@@ -13,13 +13,13 @@ $(ENV): pyproject.toml
 	$(BIN)/pip install --disable-pip-version-check --editable ".[notebooks,dev]"
 	touch $@
 
-# Run every notebook at a scale of notebooks/scales; the executed copies go to build/, pictures to figures/.
+# Run every notebook in a profile of notebooks/profiles; the executed copies go to build/, pictures to figures/.
 define run_notebooks
 	@mkdir -p build/$(1)
 	@for notebook in $(notdir $(NOTEBOOKS)); do \
 		echo "== $$notebook"; \
 		$(BIN)/papermill notebooks/$$notebook build/$(1)/$$notebook --cwd notebooks --kernel python3 \
-			--parameters_file notebooks/scales/$(1).yaml $(2) || exit 1; \
+			--parameters_file notebooks/profiles/$(1).yaml $(2) || exit 1; \
 	done
 	@echo; echo "Executed notebooks, to read, in build/$(1)/:"; ls build/$(1)
 	@echo "Pictures in figures/:"; ls figures

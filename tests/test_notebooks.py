@@ -1,4 +1,4 @@
-"""The notebooks: run at smoke scale, committed clean with outputs that nbval can compare, parameters that are read."""
+"""The notebooks: run in the smoke profile, committed clean with outputs to compare, parameters that are read."""
 
 import ast
 import importlib.util
@@ -15,7 +15,7 @@ from dcnlib.utils.files import project_root
 
 ROOT = project_root()
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SCALES = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "notebooks" / "scales").glob("*.yaml")}
+PROFILES = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "notebooks" / "profiles").glob("*.yaml")}
 # nbval compares every text output of every cell but the first kind and, where the photographs differ, the second.
 IGNORED, PHOTOGRAPHS = "nbval-ignore-output", "photographs"
 MIN_COMPARED = 8
@@ -43,12 +43,12 @@ def test_the_notebooks_are_there_in_order():
 
 
 @each_notebook
-def test_runs_at_smoke_scale_and_leaves_the_tree_alone(path, tmp_path):
+def test_runs_in_the_smoke_profile_and_leaves_the_tree_alone(path, tmp_path):
     figures = {file: file.stat().st_mtime_ns for file in (ROOT / "figures").iterdir()}
     papermill.execute_notebook(
         path,
         tmp_path / path.name,
-        parameters=SCALES["smoke"],
+        parameters=PROFILES["smoke"],
         cwd=path.parent,
         kernel_name="python3",
         execution_timeout=300,
@@ -98,10 +98,10 @@ def test_cells_that_show_photographs_are_compared_where_the_same_are_at_hand(mon
 
 
 @each_notebook
-@pytest.mark.parametrize("scale", SCALES)
-def test_scale_files_name_parameters_that_the_notebook_has(path, scale):
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profile_files_name_parameters_that_the_notebook_has(path, profile):
     known = papermill.inspect_notebook(path)
-    assert SCALES[scale].keys() <= known.keys()  # papermill itself only warns of an unknown name
+    assert PROFILES[profile].keys() <= known.keys()  # papermill itself only warns of an unknown name
 
 
 @each_notebook
@@ -120,10 +120,10 @@ def test_every_parameter_is_a_literal_and_is_read_later(path):
 
 
 @each_notebook
-def test_committed_parameters_are_those_of_fast_scale_without_figures(path):
+def test_committed_parameters_are_those_of_the_fast_profile_without_figures(path):
     """What the committed cell says is what nbval runs."""
     known = papermill.inspect_notebook(path)
-    assert known["SCALE"]["default"].strip("\"'") == "fast"
+    assert known["PROFILE"]["default"].strip("\"'") == "fast"
     assert known["SAVE_FIGURES"]["default"] == "False"
 
 

@@ -116,7 +116,7 @@ def experiment(
             task.load(split)
     for name in chosen:
         print(f"== {name}", flush=True)
-        _, record = run_experiment(name, scale="paper", device=device, **_reporting())
+        _, record = run_experiment(name, profile="paper", device=device, **_reporting())
         _print_outcome(record)
 
 

@@ -9,7 +9,7 @@ from dcnlib.models.grid import SpecJob
 from dcnlib.models.pretrained import NUMBER_MODELS, PRETRAINED, load_pretrained, load_trained
 from dcnlib.models.specs import DCNSpec, Spec, seeded_model
 from dcnlib.models.tasks import HouseNumbersTask
-from dcnlib.paper.profiles import Scale, check_scale
+from dcnlib.paper.profiles import Profile, check_profile
 from dcnlib.paper.runs import NUMBER_RUNS
 from dcnlib.training.loop import fit
 from dcnlib.training.run import Run
@@ -72,7 +72,7 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 
 def run_experiment(
-    name: str, *, scale: Scale, device: str = "auto", **reporting: Any
+    name: str, *, profile: Profile, device: str = "auto", **reporting: Any
 ) -> tuple[nn.Module | None, Record]:
     """A model of `EXPERIMENTS` in eval mode on the CPU, and the record of its run.
 
@@ -81,13 +81,13 @@ def run_experiment(
     paper: trained in full in `runs/NAME` of the project, resumed if it was interrupted, loaded if it is finished; the
     test set is looked at once, at the end. `reporting` (`progress`, `on_epoch`) goes to `fit`.
     """
-    check_scale(scale)
+    check_profile(profile)
     experiment = _experiment(name)
     task = experiment.spec.task
-    if scale == "fast":
+    if profile == "fast":
         return (load_pretrained(name) if name in PRETRAINED else None), load_record(name)
 
-    if scale == "smoke":
+    if profile == "smoke":
         run: dict[str, Any] = {"name": name, "description": experiment.spec.describe(), **reporting}
         settings = TrainingSettings(**experiment.settings | {"epochs": 1, "batch_size": 32, "device": device})
         model = seeded_model(experiment.spec, settings)

@@ -1,4 +1,4 @@
-"""The recorded runs by name: what each scale gives, and how a finished run becomes the project's record."""
+"""The recorded runs by name: what each profile gives, and how a finished run becomes the project's record."""
 
 import json
 from dataclasses import asdict, replace
@@ -44,16 +44,16 @@ def finished_run(tmp_path, digits):
     return run_dir, model, data
 
 
-def test_smoke_scale_trains_and_writes_nothing(project):
+def test_the_smoke_profile_trains_and_writes_nothing(project):
     before = sorted(project.rglob("*"))
-    model, record = run_experiment("coarse", scale="smoke", device="cpu")
+    model, record = run_experiment("coarse", profile="smoke", device="cpu")
     assert record["settings"]["epochs"] == len(record["curves"]["train_loss"]) == 1
     assert record["data"]["train"]["source"] == "embedded"
     assert model(torch.zeros(1, 1, 100, 100)).shape == (1, 10)
     assert sorted(project.rglob("*")) == before
 
 
-def test_paper_scale_trains_in_runs_tests_once_and_is_loaded_afterwards(project, digits, monkeypatch):
+def test_the_paper_profile_trains_in_runs_tests_once_and_is_loaded_afterwards(project, digits, monkeypatch):
     seen = []
 
     def small(split, **options):
@@ -62,22 +62,22 @@ def test_paper_scale_trains_in_runs_tests_once_and_is_loaded_afterwards(project,
 
     monkeypatch.setattr(tasks, "load_cluttered", small)
     monkeypatch.setattr(experiments, "can_compile", lambda: False)
-    model, record = run_experiment("coarse", scale="paper", device="cpu")
+    model, record = run_experiment("coarse", profile="paper", device="cpu")
     assert seen == [("train", "mnist"), ("validation", "mnist"), ("test", "mnist")]
     assert len(record["curves"]["train_loss"]) == EXPERIMENTS["coarse"].epochs
     assert record["test"]["count"] == len(digits)
     assert json.loads((project / "runs" / "coarse" / "record.json").read_text()) == record
 
-    again, same = run_experiment("coarse", scale="paper", device="cpu")
+    again, same = run_experiment("coarse", profile="paper", device="cpu")
     assert len(seen) == 3  # neither trained nor tested anew
     assert same == record
     pairs = zip(model.state_dict().values(), again.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
 
 
-def test_smoke_scale_trains_models_of_house_numbers_on_rendered_ones(project):
+def test_the_smoke_profile_trains_models_of_house_numbers_on_rendered_ones(project):
     before = sorted(project.rglob("*"))
-    model, record = run_experiment("house-numbers-dcn-k8-scales2", scale="smoke", device="cpu")
+    model, record = run_experiment("house-numbers-dcn-k8-scales2", profile="smoke", device="cpu")
     assert record["settings"]["epochs"] == len(record["curves"]["train_loss"]) == 1
     train, validation = (record["data"][split] for split in ("train", "validation"))
     assert (train["source"], train["photographs"], train["count"], train["fresh"]) == ("rendered", 64, 128, True)
@@ -87,7 +87,7 @@ def test_smoke_scale_trains_models_of_house_numbers_on_rendered_ones(project):
     assert sorted(project.rglob("*")) == before
 
 
-def test_paper_scale_trains_each_seed_on_its_own_disturbances_of_svhn(project, monkeypatch):
+def test_the_paper_profile_trains_each_seed_on_its_own_disturbances_of_svhn(project, monkeypatch):
     seen = []
 
     def few(split, *, source, root, **options):
@@ -99,7 +99,7 @@ def test_paper_scale_trains_each_seed_on_its_own_disturbances_of_svhn(project, m
     name = "house-numbers-coarse-seed2"
     settings = {**EXPERIMENTS[name].settings, "batch_size": 16}
     monkeypatch.setitem(EXPERIMENTS, name, replace(EXPERIMENTS[name], epochs=1, settings=settings))
-    model, record = run_experiment(name, scale="paper", device="cpu")
+    model, record = run_experiment(name, profile="paper", device="cpu")
     assert seen == [("train", "svhn"), ("validation", "svhn"), ("test", "svhn")]
     assert record["settings"]["seed"] == record["data"]["train"]["seed"] == 2
     assert record["data"]["test"]["seed"] == 0
@@ -109,10 +109,10 @@ def test_paper_scale_trains_each_seed_on_its_own_disturbances_of_svhn(project, m
     assert record["test"]["errors"] == wrong.sum()
 
 
-def test_at_fast_scale_a_run_whose_weights_are_not_shipped_has_its_record_alone(monkeypatch):
+def test_in_the_fast_profile_a_run_whose_weights_are_not_shipped_has_its_record_alone(monkeypatch):
     monkeypatch.setattr(experiments, "load_record", lambda name: {"name": name})
     name = "house-numbers-coarse-seed1"
-    assert run_experiment(name, scale="fast") == (None, {"name": name})
+    assert run_experiment(name, profile="fast") == (None, {"name": name})
 
 
 def test_runs_of_house_numbers_cover_all_models_at_all_scales_and_several_seeds():
@@ -134,11 +134,11 @@ def test_notebooks_evaluate_on_photographs_or_on_rendered_numbers_where_there_ar
     assert (data.numbers.source, data.numbers.split) == ("svhn", "validation")
     assert 0 < len(data) < 40
     assert all((folder / name).is_file() for name in data.numbers.names)
-    with pytest.raises(ValueError, match="scale must be one of"):
+    with pytest.raises(ValueError, match="profile must be one of"):
         number_validation_set("huge")
 
 
-@pytest.mark.parametrize("arguments", [{"name": "dcn-k9", "scale": "fast"}, {"name": "coarse", "scale": "huge"}])
+@pytest.mark.parametrize("arguments", [{"name": "dcn-k9", "profile": "fast"}, {"name": "coarse", "profile": "huge"}])
 def test_unknown_names_are_refused_with_those_that_exist(arguments):
     with pytest.raises(ValueError, match=r"must be one of .*(coarse|fast).*, got '(dcn-k9|huge)'"):
         run_experiment(**arguments)
