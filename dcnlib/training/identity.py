@@ -166,9 +166,9 @@ def digest(data: Any) -> str | None:
     if isinstance(data, TensorDataset):
         return _digest(*data.tensors)
     if isinstance(data, list | tuple):
-        return _digest(*(part for item in data for part in item))
-    if hasattr(data, "contents"):
-        return _digest(*data.contents)
+        return _digest(*(part for item in data for part in (item if isinstance(item, list | tuple) else [item])))
+    if isinstance(contents := getattr(data, "contents", None), tuple):
+        return _digest(*contents)
     labels = getattr(data, "targets", getattr(data, "labels", None))
     return _digest(np.asarray(labels) if isinstance(labels, list) else labels) if labels is not None else None
 

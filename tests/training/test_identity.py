@@ -151,6 +151,14 @@ def test_a_digest_tells_contents_apart_and_nothing_else(digits):
     assert digest(Subset(plain, [1, 2])) == digest(Subset(plain, np.array([1, 2]))) != digest(Subset(plain, [2, 1]))
     assert digest(list(plain)) == digest(list(again)) != digest(list(other))
     assert digest([(object(), 1)]) is None
+    assert digest([1, 2]) != digest([2, 1])
+
+    class Strange:
+        """With attributes of other meanings."""
+
+        contents, labels = 3, print
+
+    assert digest(Strange()) is None
     ours = {seed: ClutteredMNIST(digits, rules=RULES, seed=seed) for seed in (1, 2)}
     assert digest(ours[1]) == digest(ClutteredMNIST(digits, rules=RULES, seed=1)) != digest(ours[2])
     part = digits.subset(63)
