@@ -28,8 +28,9 @@ endef
 reproduce: $(ENV)
 	$(call run_notebooks,fast,--execution-timeout 600)
 
+# One run after the other, each on all cores; with WORKERS=N as many at once, each on one core.
 paper: $(ENV)
-	$(BIN)/python -m dcnlib experiment all
+	$(BIN)/python -m dcnlib $(if $(WORKERS),sweep runs --experiments all --workers $(WORKERS),experiment all)
 	$(call run_notebooks,paper,)
 	@echo "Finished runs lie in runs/; '$(BIN)/python -m dcnlib promote runs/NAME' makes one the project's record."
 

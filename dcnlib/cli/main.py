@@ -22,6 +22,7 @@ COMMANDS = {
     "train": ("dcnlib.cli.train", "Train a model; a run that was interrupted goes on."),
     "test": ("dcnlib.cli.train", "Evaluate finished runs on the test set, and keep the results in their records."),
     "experiment": ("dcnlib.cli.train", "Run experiments of the project in full, resumed if need be."),
+    "sweep": ("dcnlib.cli.sweep", "Train models by patches, seeds and settings, on this machine or on several."),
     "promote": ("dcnlib.cli.train", "Copy a finished run's record to results/ and its weights to the package."),
     "predict": ("dcnlib.cli.answer", "Say what pictures show, how sure that is, and where a model looked."),
     "evaluate": ("dcnlib.cli.answer", "Measure the error of shipped or own weights."),
@@ -77,7 +78,7 @@ def _answer(arguments: list[str]) -> int:
     except KeyboardInterrupt as stop:
         tell("", stop if str(stop) else "interrupted")
         return 128 + getattr(stop, "signal", signal.SIGINT)
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError, ModuleNotFoundError) as error:
         tell("error: ", error)
         return BAD_INPUT
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from dcnlib.cli.model_options import ModelOptions
-from dcnlib.cli.naming import run_name
 from dcnlib.cli.options import Device, Flag, Root, by_default, one_of
 from dcnlib.data.house_numbers.images import COMPOSED
+from dcnlib.models.grid import run_name
 from dcnlib.models.pretrained import load_trained
 from dcnlib.models.specs import seeded_model
 from dcnlib.models.tasks import CLUTTERED_MNIST

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from dcnlib.data.house_numbers.images import COMPOSED
 from dcnlib.models.specs import Spec
 from dcnlib.models.tasks import CLUTTERED_MNIST, Images
 from dcnlib.training.jobs import Job
@@ -38,14 +39,16 @@ class SpecJob(Job):
         return self.spec.describe()
 
 
-def run_name(spec: Spec, settings: TrainingSettings, *, source: str | None = None, **data: Any) -> str:
+def run_name(spec: Spec, settings: TrainingSettings, *, source: str | None = None, composed: float = COMPOSED) -> str:
     """A name for a run that no run of another model, other settings or other images has: the task and the kind of
-    model, the number of patches, and whatever else isn't as usual, such as options of its data."""
+    model, the number of patches, and whatever else isn't as usual."""
     patches = {"k": spec.options()["k"]} if "k" in spec.options() else {}
     told = patches | _differences(spec, type(spec)(task=spec.task)) | _differences(spec.task, type(spec.task)())
-    told |= _differences(settings, TrainingSettings()) | data
+    told |= _differences(settings, TrainingSettings())
     if source not in (None, next(iter(spec.task.sources))):
         told["source"] = source
+    if composed != COMPOSED:
+        told["composed"] = composed
     task = "" if spec.task == CLUTTERED_MNIST else f"{spec.task.name}-"
     return _name(task + spec.kind, told)
 

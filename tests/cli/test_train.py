@@ -7,9 +7,9 @@ import pytest
 
 from dcnlib import evaluate
 from dcnlib.cli.main import main
-from dcnlib.cli.naming import run_name
 from dcnlib.data.house_numbers.images import TEST_DISTURBANCE, TRAINING_DISTURBANCE, HouseNumberImages
 from dcnlib.data.house_numbers.rendered import render_numbers
+from dcnlib.models.grid import run_name
 from dcnlib.models.pretrained import load_model
 from dcnlib.models.specs import SPECS, CoarseSpec, DCNSpec
 from dcnlib.models.tasks import HouseNumbersTask
