@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dcnlib.core.geometry import Geometry, derive_geometry
+from dcnlib.core.hints import Hint, hint_between, vector_curves
 from dcnlib.core.network import CheckedNetwork, check_logits, explained
 from dcnlib.core.patches import extract_patches, gather_cells, replace_cells
 from dcnlib.core.policies import FirstLook, Policy, resolve_policy
@@ -52,7 +53,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
     k: patches per image, 0..cells. policy: where they are, a name of `POLICIES` or a function of the `FirstLook`. Each
     call may have others, `dcn(images, k=..., policy=...)`. image_shape: (C, H, W); if given, the trio is
     checked against it here, else at the first call. geometry: where a cell looks; worked out from the modules if they
-    are sequences of convolutions and pools, else it must be given. hint_weight, objective: see `loss`.
+    are sequences of convolutions and pools, else it must be given. hint_weight, objective, hint: see `loss`.
 
     Raises ValueError if the three don't fit each other, with what was found and what is needed.
     """
@@ -69,11 +70,14 @@ class DynamicCapacityNetwork(CheckedNetwork):
         policy: str | Policy = "entropy-gradient",
         hint_weight: float = 0.1,
         objective: Objective = "sum",
+        hint: Hint = "distance",
     ) -> None:
         super().__init__(image_shape)
         check_k(k)
         if objective not in get_args(Objective):
             raise ValueError(f"objective must be one of {get_args(Objective)}, got {objective!r}")
+        if hint not in get_args(Hint):
+            raise ValueError(f"hint must be one of {get_args(Hint)}, got {hint!r}")
         if not (hint_weight >= 0 and (objective == "sum" or hint_weight <= 1)):
             raise ValueError(f"hint_weight must not be negative, nor above 1 in a convex sum, got {hint_weight}")
         self.coarse = coarse
@@ -84,6 +88,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
         self.policy = resolve_policy(policy)
         self.hint_weight = hint_weight
         self.objective = objective
+        self.hint = hint
         if image_shape is not None:
             check_k(k, self._count_cells(image_shape))
 
@@ -169,6 +174,8 @@ class DynamicCapacityNetwork(CheckedNetwork):
         the top layers are not in it, so it moves the coarse layers only, towards vectors that fine ones may replace.
         objective "sum": cross_entropy + hint_weight * hint;
         "convex": (1 - hint_weight) * cross_entropy + hint_weight * hint, the same direction up to scale.
+        hint "relative" is another measure of it, see `hint_between`. Beside the terms, the parts tell how long the
+        vectors are and how far apart, see `vector_curves`.
         """
         self._check_call(images, k)
         look = self._look(images, k)
@@ -183,10 +190,11 @@ class DynamicCapacityNetwork(CheckedNetwork):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss and its parts from class scores and the vectors (B, k, D) of the chosen patches."""
         error = cross_entropy(logits, labels)
-        hint = (coarse_vectors - fine_vectors.detach()).float().square().sum(-1).mean()
+        hint = hint_between(coarse_vectors, fine_vectors, self.hint)
         weight = 1 - self.hint_weight if self.objective == "convex" else 1
         loss = weight * error + self.hint_weight * hint
-        return loss, {"cross_entropy": error.detach(), "hint": hint.detach()}
+        terms = {"cross_entropy": error.detach(), "hint": hint.detach()}
+        return loss, terms | vector_curves(coarse_vectors, fine_vectors)
 
     @explained
     def _look(

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from dcnlib.core.dcn import DynamicCapacityNetwork, Objective
+from dcnlib.core.hints import Hint
 from dcnlib.core.network import SingleCapacityNetwork
 from dcnlib.models.tasks import CLUTTERED_MNIST, Task, make_task
 from dcnlib.rivals.draw import DrawClassifier
@@ -44,15 +45,13 @@ class Spec(ABC):
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "task"}
 
     def describe(self) -> Record:
-        """What a record says of the model. The policy stands in it where it isn't the paper's, and the task where it
-        isn't Cluttered MNIST."""
+        """What a record says of the model. Policy and hint stand in it where they aren't the paper's, and the task
+        where it isn't Cluttered MNIST."""
         described = {"kind": self.kind, **self.options(), **self.task.describe()}
-        if described.get("policy") == PAPERS_POLICY:
-            del described["policy"]
-        return described
+        return {name: value for name, value in described.items() if (name, value) not in PAPERS.items()}
 
 
-PAPERS_POLICY = "entropy-gradient"
+PAPERS: Record = {"policy": "entropy-gradient", "hint": "distance"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +88,11 @@ class DCNSpec(Spec):
     """Weight of the hints; 0 for none."""
     objective: Objective = "sum"
     """How hints are added to the cross-entropy: "sum", or the paper's "convex" combination."""
-    policy: str = PAPERS_POLICY
+    policy: str = PAPERS["policy"]
     """What chooses the patches: entropy-gradient, random, center, coarse-norm or class-score-gradient."""
+    hint: Hint = PAPERS["hint"]
+    """What hints measure: the squared distance of coarse and fine vectors, or relative, that by the fine ones' squared
+    length."""
 
     def build(self) -> nn.Module:
         top, coarse, fine = self.task.boxes("top", "coarse", "fine")

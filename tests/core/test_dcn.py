@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import FrozenInstanceError
+from typing import get_args
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dcnlib import DynamicCapacityNetwork, Geometry, SingleCapacityNetwork, entropy, saliency_map, select_patches
+from dcnlib.core.hints import Hint, hint_between, vector_curves
 from dcnlib.core.passes import GlobalMaxPool, QuickPasses
 from dcnlib.core.policies import POLICIES, FirstLook
 
@@ -245,18 +247,20 @@ def test_cross_entropy_moves_coarse_vectors_at_cells_not_chosen_and_fine_vectors
     assert (outputs["fine"].grad.norm(dim=1) > 0).all()
 
 
-def test_hints_move_the_coarse_layers_only(make_dcn, images, labels):
+@pytest.mark.parametrize("hint", get_args(Hint))
+def test_hints_move_the_coarse_layers_only(make_dcn, images, labels, hint):
     """In training mode: with and without hints, fine and top gradients are equal bit by bit, coarse ones differ."""
     with_hints, without = (
         gradients(dcn, dcn.loss(images, labels)[0])
-        for dcn in (make_dcn(hint_weight=weight).train() for weight in (10.0, 0.0))
+        for dcn in (make_dcn(hint_weight=weight, hint=hint).train() for weight in (10.0, 0.0))
     )
     for name in with_hints:
         assert torch.equal(with_hints[name], without[name]) == (not name.startswith("coarse.")), name
 
 
-def test_a_loss_of_nothing_but_hints_leaves_fine_and_top_layers_without_gradient(make_dcn, images, labels):
-    dcn = make_dcn(hint_weight=1.0, objective="convex").train()
+@pytest.mark.parametrize("hint", get_args(Hint))
+def test_a_loss_of_nothing_but_hints_leaves_fine_and_top_layers_without_gradient(make_dcn, images, labels, hint):
+    dcn = make_dcn(hint_weight=1.0, objective="convex", hint=hint).train()
     for name, gradient in gradients(dcn, dcn.loss(images, labels)[0]).items():
         assert bool(gradient.any()) == name.startswith("coarse."), name
 
@@ -276,6 +280,37 @@ def test_the_loss_is_cross_entropy_plus_the_mean_squared_distance_of_chosen_vect
     torch.testing.assert_close(parts["cross_entropy"], cross_entropy)
     torch.testing.assert_close(parts["hint"], hint, check_dtype=False)
     assert not any(part.requires_grad for part in parts.values())
+
+
+def test_relative_hints_are_the_same_distance_by_the_fine_vectors_squared_length(make_dcn, images, labels):
+    parts = {hint: make_dcn(hint=hint).loss(images, labels)[1]["hint"] for hint in get_args(Hint)}
+    fine = make_dcn().attend(images).fine_vectors
+    torch.testing.assert_close(parts["relative"], parts["distance"] / fine.float().square().sum(-1).mean())
+
+
+def test_relative_hints_are_not_met_by_shrinking():
+    """All vectors a tenth as long: a hundredth of the distance, the same relative hint."""
+    coarse, fine = (torch.randn(4, 3, 6) for _ in range(2))
+    coarse.requires_grad_()
+    for hint, factor in {"distance": 0.01, "relative": 1.0}.items():
+        whole, shrunk = (hint_between(scale * coarse, scale * fine, hint) for scale in (1.0, 0.1))
+        torch.testing.assert_close(shrunk, factor * whole)
+    assert hint_between(coarse, torch.zeros_like(fine), "relative").isfinite()
+
+
+def test_a_loss_tells_how_long_vectors_are_and_how_far_apart():
+    """A coarse and a fine vector of lengths 5 and 13 at a right angle, and a pair that is the same, of length 1."""
+    coarse = torch.tensor([[[3.0, 4.0], [1.0, 0.0]]], requires_grad=True)
+    fine = torch.tensor([[[-10.4, 7.8], [1.0, 0.0]]], requires_grad=True)
+    curves = vector_curves(coarse, fine)
+    told = {"coarse_length": 3.0, "fine_length": 7.0, "distance": 194**0.5 / 2, "cosine": 0.5}
+    assert {name: value.item() for name, value in curves.items()} == pytest.approx(told)
+    assert not any(value.requires_grad for value in curves.values())
+
+
+def test_an_unknown_hint_is_refused(make_dcn):
+    with pytest.raises(ValueError, match=r"hint must be one of \('distance', 'relative'\), got 'near'"):
+        make_dcn(hint="near")
 
 
 def test_the_convex_objective_has_the_direction_of_a_sum(make_dcn, images, labels):
