@@ -28,11 +28,19 @@ endef
 reproduce: $(ENV)
 	$(call run_notebooks,fast,--execution-timeout 600)
 
-# One run after the other, each on all cores; with WORKERS=N as many at once, each on one core.
+# Everything, one run after the other, each on all cores, or with WORKERS=N as many at once, each on one core. Or one
+# run: make paper ROW=dcn-k8-hints SEED=1 (EPOCHS=12), ROW=fixed-coarse SEED=0, ROW=draw.
+ROW :=
+SEED :=
+EPOCHS := $(if $(filter %fine,$(ROW)),12,30)
 paper: $(ENV)
+ifneq ($(ROW),)
+	$(BIN)/python -m dcnlib experiment $(ROW)$(if $(SEED),-$(EPOCHS)-seed$(SEED))
+else
 	$(BIN)/python -m dcnlib $(if $(WORKERS),sweep runs --experiments all --workers $(WORKERS),experiment all)
 	$(call run_notebooks,paper,)
 	@echo "Finished runs lie in runs/; '$(BIN)/python -m dcnlib promote runs/NAME' makes one the project's record."
+endif
 
 test: $(ENV)
 	$(BIN)/ruff format --check .

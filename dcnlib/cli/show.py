@@ -1,16 +1,18 @@
 """Commands that show what is recorded: table and record. They need no torch."""
 
 import json
+from contextlib import suppress
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from dcnlib.cli.options import one_of
+from dcnlib.paper.seeds import seeds_table
 from dcnlib.paper.tables import house_numbers_table, number_targets_table, results_table
 from dcnlib.utils.records import load_record
 
 TABLES = {  # by task
-    "cluttered-mnist": (results_table,),
+    "cluttered-mnist": (results_table, seeds_table),
     "house-numbers": (house_numbers_table, number_targets_table),
 }
 
@@ -21,7 +23,11 @@ def table(*, data: Annotated[str, one_of(TABLES)] = "cluttered-mnist") -> None:
     Args:
         data: whose results
     """
-    print("\n\n".join(make() for make in TABLES[data]))
+    first, *further = TABLES[data]
+    print(first())
+    for make in further:
+        with suppress(FileNotFoundError):  # runs with several seeds that have no records yet
+            print(f"\n{make()}")
 
 
 def record(name: Positional[Annotated[str, arg(metavar="NAME")]]) -> None:

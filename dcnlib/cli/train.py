@@ -13,7 +13,7 @@ from dcnlib.models.grid import run_name
 from dcnlib.models.pretrained import load_trained
 from dcnlib.models.specs import seeded_model
 from dcnlib.models.tasks import CLUTTERED_MNIST
-from dcnlib.paper.experiments import EXPERIMENTS, run_experiment
+from dcnlib.paper.experiments import EXPERIMENTS, STUDIES, find_experiment, run_experiment
 from dcnlib.paper.promote import promote as promote_run
 from dcnlib.training.loop import fit
 from dcnlib.training.run import Run
@@ -93,10 +93,10 @@ def test(
 def experiment(
     names: Positional[
         Annotated[
-            tuple[Annotated[str, one_of(["all", *EXPERIMENTS])], ...],
+            tuple[Annotated[str, one_of(["all", *EXPERIMENTS, *STUDIES])], ...],
             arg(
                 metavar="NAME...",
-                help=f"one of {', '.join(EXPERIMENTS)}, or all",
+                help=f"one of {', '.join(EXPERIMENTS)}; all, for these; or of the studies: {', '.join(STUDIES)}",
                 help_behavior_hint="(required)",
             ),
         ]
@@ -111,7 +111,7 @@ def experiment(
     if not names:
         raise ValueError(f"name at least one of {', '.join(EXPERIMENTS)}, or all")
     chosen = list(EXPERIMENTS) if "all" in names else names
-    for task in {EXPERIMENTS[name].spec.task for name in chosen}:  # what is missing is told before training
+    for task in {find_experiment(name).spec.task for name in chosen}:  # what is missing is told before training
         for split in ("validation", "test"):
             task.load(split)
     for name in chosen:

@@ -1,4 +1,4 @@
-"""Hints: what draws coarse vectors to the fine ones that may replace them (section 3.3), and what is watched of both."""
+"""Hints: what draws coarse vectors to the fine ones that may replace them (section 3.3), and curves of both."""
 
 from typing import Literal
 

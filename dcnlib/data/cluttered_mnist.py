@@ -160,11 +160,18 @@ class ClutteredMNIST(torch.utils.data.Dataset):
 
 
 def load_cluttered(
-    split: Split, *, source: Source, root: str | Path | None = None, seed: int | None = None
+    split: Split,
+    *,
+    source: Source,
+    root: str | Path | None = None,
+    seed: int | None = None,
+    fresh: bool | None = None,
 ) -> ClutteredMNIST:
-    """The project's Cluttered MNIST: `load_digits` in clutter of the split's own seed, fresh each epoch for `train`.
+    """The project's Cluttered MNIST: `load_digits` in clutter of the split's own seed, fresh each epoch for `train`
+    unless `fresh` says otherwise.
 
     `source="embedded", split="all"` gives the very images of `source="mnist", split="validation"`, without a network.
     """
     digits = load_digits(split, source=source, root=root)
-    return ClutteredMNIST(digits, seed=SEEDS[split] if seed is None else seed, fresh=split == "train")
+    seed, fresh = SEEDS[split] if seed is None else seed, split == "train" if fresh is None else fresh
+    return ClutteredMNIST(digits, seed=seed, fresh=fresh)

@@ -22,17 +22,20 @@ SETTINGS = tuple(field.name for field in fields(TrainingSettings))
 @dataclass(frozen=True, kw_only=True)
 class SpecJob(Job):
     """Train a spec's model on its task's images: of a source, looked for in `root`. Training images are drawn by the
-    settings' seed."""
+    settings' seed, fresh each epoch unless they are to be fixed."""
 
     spec: Spec
     source: str | None = None
     root: Path | None = None
+    fixed: bool = False
 
     def build(self) -> nn.Module:
         return self.spec.build()
 
     def load(self, split: str) -> Images:
-        drawn = {"seed": self.settings.seed} if split == "train" else {}
+        drawn: dict[str, Any] = {"seed": self.settings.seed} if split == "train" else {}
+        if split == "train" and self.fixed:
+            drawn["fresh"] = False
         return self.spec.task.load(split, source=self.source, root=self.root, **drawn)
 
     def describe(self) -> Record:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from dcnlib.paper.pairs import check_same_images, wrong_alone
 from dcnlib.paper.records import multiplications_of
 from dcnlib.paper.runs import NUMBER_RUNS, SCALES
 from dcnlib.utils.records import Record, load_record
@@ -79,17 +80,14 @@ def number_targets(load: Callable[[str], Record] = load_record) -> list[NumberTa
         if not all(model in runs for model in models):
             continue
         coarse, (fine, *_), dcn = (runs[model] for model in models)
-        for record in (*coarse, *dcn):
-            if record["data"]["test"] != fine["data"]["test"]:
-                raise ValueError(f"{record['name']} and {fine['name']} were tested on other images")
-        fine_wrong = set(fine["test"]["wrong"])
-        wrong = [set(record["test"]["wrong"]) for record in dcn]
+        for record in coarse:
+            check_same_images(record, fine)
         answers.append(
             NumberTargets(
                 scales,
                 errors=_mean_error(dcn) / _mean_error(coarse),
                 multiplications=multiplications_of(dcn[0]["name"]) / multiplications_of(fine["name"]),
-                against_fine=tuple((len(mine - fine_wrong), len(fine_wrong - mine)) for mine in wrong),
+                against_fine=tuple(wrong_alone(record, fine) for record in dcn),
             )
         )
     return answers

@@ -1,4 +1,4 @@
-"""The recorded runs by name: what a notebook loads or trains, and what `make paper` trains in full."""
+"""The runs by name: what a notebook loads or trains, and what `make paper` trains in full."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +10,7 @@ from dcnlib.models.pretrained import NUMBER_MODELS, PRETRAINED, load_pretrained,
 from dcnlib.models.specs import DCNSpec, Spec, seeded_model
 from dcnlib.models.tasks import HouseNumbersTask
 from dcnlib.paper.profiles import Profile, check_profile
-from dcnlib.paper.runs import NUMBER_RUNS
+from dcnlib.paper.runs import NUMBER_RUNS, ROWS, STUDY_RUNS, TRAIN_KS
 from dcnlib.training.loop import fit
 from dcnlib.training.run import Run
 from dcnlib.training.settings import TrainingSettings
@@ -21,11 +21,13 @@ from dcnlib.utils.records import Record, load_record
 
 @dataclass(frozen=True)
 class Experiment:
-    """A model, how many epochs it is trained, and where else its `TrainingSettings` aren't the default."""
+    """A model, how many epochs it is trained, where else its `TrainingSettings` aren't the default, and whether its
+    training images are fixed instead of fresh each epoch."""
 
     spec: Spec
     epochs: int
     settings: dict[str, Any] = field(default_factory=dict)
+    fixed: bool = False
 
 
 NUMBER_EPOCHS = {"coarse": 100, "fine": 30, "dcn-k8": 100}
@@ -69,12 +71,33 @@ EXPERIMENTS: dict[str, Experiment] = {
         for run in NUMBER_RUNS
     },
 }
+# The models of `STUDY_RUNS`. Relative hints of weight 1 pull about as hard as the others do with 0.1: the mean squared
+# length of the fine vectors that they are divided by is some 10 to 15.
+STUDY_MODELS: dict[str, Spec] = {
+    **{row: PRETRAINED[row] for row in ROWS},
+    **{f"dcn-k{k}-hints": DCNSpec(k=k) for k in TRAIN_KS},
+    **{f"dcn-k8-hints{weight:g}": DCNSpec(hint_weight=weight) for weight in (0.01, 1.0)},
+    "dcn-k8-relative-hints": DCNSpec(hint="relative", hint_weight=1.0),
+}
+# The runs with several seeds, and those of the studies of k and hints: all by one recipe.
+STUDIES: dict[str, Experiment] = {
+    run.name: Experiment(
+        STUDY_MODELS[run.model],
+        epochs=run.epochs,
+        settings={
+            **(EXPERIMENTS[run.model].settings if run.model in EXPERIMENTS else {}),
+            **{"precision": "bfloat16", "seed": run.seed},
+        },
+        fixed=run.fixed,
+    )
+    for run in STUDY_RUNS.values()
+}
 
 
 def run_experiment(
     name: str, *, profile: Profile, device: str = "auto", **reporting: Any
 ) -> tuple[nn.Module | None, Record]:
-    """A model of `EXPERIMENTS` in eval mode on the CPU, and the record of its run.
+    """A model of `EXPERIMENTS` or `STUDIES` in eval mode on the CPU, and the record of its run.
 
     smoke: trained here and now on a few images for one epoch (`Task.smoke`); nothing is written.
     fast: shipped weights (None where none are shipped) and the committed record.
@@ -82,7 +105,7 @@ def run_experiment(
     test set is looked at once, at the end. `reporting` (`progress`, `on_epoch`) goes to `fit`.
     """
     check_profile(profile)
-    experiment = _experiment(name)
+    experiment = find_experiment(name)
     task = experiment.spec.task
     if profile == "fast":
         return (load_pretrained(name) if name in PRETRAINED else None), load_record(name)
@@ -103,13 +126,15 @@ def run_experiment(
 
 def experiment_job(name: str, *, device: str = "auto") -> SpecJob:
     """The job that trains an experiment in full, as its recorded run was trained, and tests it once."""
-    experiment = _experiment(name)
+    experiment = find_experiment(name)
     usual: dict[str, Any] = {"epochs": experiment.epochs, "device": device, "compile": can_compile()}
     settings = TrainingSettings(**usual | experiment.settings)
-    return SpecJob(name=name, spec=experiment.spec, settings=settings, test=True)
+    return SpecJob(name=name, spec=experiment.spec, settings=settings, fixed=experiment.fixed, test=True)
 
 
-def _experiment(name: str) -> Experiment:
-    if name not in EXPERIMENTS:
-        raise ValueError(f"name must be one of {', '.join(EXPERIMENTS)}, got {name!r}")
-    return EXPERIMENTS[name]
+def find_experiment(name: str) -> Experiment:
+    """An experiment of `EXPERIMENTS` or `STUDIES`. Raises ValueError for an unknown name."""
+    known = EXPERIMENTS | STUDIES
+    if name not in known:
+        raise ValueError(f"name must be one of {', '.join(known)}, got {name!r}")
+    return known[name]

@@ -168,6 +168,7 @@ def test_the_projects_training_set_is_fresh_each_epoch_and_the_others_stay():
     assert not validation.fresh
     assert not np.array_equal(train.positions[:1000], validation.positions)
     assert load_cluttered("train", source="embedded", seed=4).seed == 4
+    assert not load_cluttered("train", source="embedded", fresh=False).fresh
 
 
 def test_the_embedded_digits_make_the_very_images_of_the_validation_split():

@@ -109,6 +109,23 @@ def test_the_paper_profile_trains_each_seed_on_its_own_disturbances_of_svhn(proj
     assert record["test"]["errors"] == wrong.sum()
 
 
+def test_the_paper_s_protocol_trains_on_one_fixed_image_for_each_digit(project, digits, monkeypatch):
+    asked = []
+
+    def small(split, *, source, root, fresh=None, **options):
+        asked.append((split, fresh))
+        return ClutteredMNIST(digits, seed=SEEDS[split], fresh=split == "train" if fresh is None else fresh)
+
+    monkeypatch.setattr(tasks, "load_cluttered", small)
+    monkeypatch.setattr(experiments, "can_compile", lambda: False)
+    name = "fixed-coarse-30-seed1"
+    monkeypatch.setitem(experiments.STUDIES, name, replace(experiments.STUDIES[name], epochs=1))
+    _, record = run_experiment(name, profile="paper", device="cpu")
+    assert asked == [("train", False), ("validation", None), ("test", None)]
+    assert record["data"]["train"]["fresh"] is False
+    assert (record["settings"]["seed"], record["settings"]["precision"]) == (1, "bfloat16")
+
+
 def test_in_the_fast_profile_a_run_whose_weights_are_not_shipped_has_its_record_alone(monkeypatch):
     monkeypatch.setattr(experiments, "load_record", lambda name: {"name": name})
     name = "house-numbers-coarse-seed1"
