@@ -77,7 +77,7 @@ def _answer(arguments: list[str]) -> int:
         raise
     except KeyboardInterrupt as stop:
         tell("", stop if str(stop) else "interrupted")
-        return 128 + getattr(stop, "signal", signal.SIGINT)
+        return getattr(stop, "exit_status", 128 + signal.SIGINT)  # which training that was stopped knows
     except (ValueError, TypeError, OSError, FloatingPointError, ModuleNotFoundError) as error:
         tell("error: ", error)
         return BAD_INPUT
