@@ -1,11 +1,11 @@
-# make reproduce · test · lab · app · paper · clean. Each sets up its own environment in .venv first; needs Python 3.11+ and make.
+# make reproduce · test · lab · app · paper · paper-check · clean. Each sets up its own environment in .venv first; needs Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
 ENV := .venv/installed
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 EXTRA_KEYS := metadata.papermill metadata.widgets cell.metadata.papermill
 
-.PHONY: reproduce test lab app paper notebooks-committed clean
+.PHONY: reproduce test lab app paper paper-check notebooks-committed clean
 
 $(ENV): pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, this is ' + sys.version)"
@@ -41,6 +41,10 @@ else
 	$(call run_notebooks,paper,)
 	@echo "Finished runs lie in runs/; '$(BIN)/python -m dcnlib promote runs/NAME' makes one the project's record."
 endif
+
+# Every shipped weight against its record.
+paper-check: $(ENV)
+	$(BIN)/python -m dcnlib check
 
 test: $(ENV)
 	$(BIN)/ruff format --check .

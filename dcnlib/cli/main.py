@@ -30,6 +30,7 @@ COMMANDS = {
     "count": ("dcnlib.cli.measure", "Count a model's multiplications part by part."),
     "benchmark": ("dcnlib.cli.measure", "Measure speed, side by side, in a quarter of an hour."),
     "controls": ("dcnlib.cli.measure", "Compare ways to choose patches, with the shipped DCN and other runs."),
+    "check": ("dcnlib.cli.check", "Evaluate every shipped model again and compare with its record."),
     "table": ("dcnlib.cli.show", "Print the table of results, made from the records, as Markdown."),
     "record": ("dcnlib.cli.show", "Print the record of a run of this project as JSON."),
 }

@@ -13,14 +13,18 @@ from dcnlib.cli.options import Device, Flag, Root, by_default, flag, one_of
 from dcnlib.models.grid import SpecJob, grid, run_name
 from dcnlib.models.specs import SPECS
 from dcnlib.models.tasks import CLUTTERED_MNIST, TASKS
-from dcnlib.paper.experiments import EXPERIMENTS, experiment_job
+from dcnlib.paper.experiments import EXPERIMENTS, STUDIES, experiment_job
 from dcnlib.training.jobs import JobStatus
 from dcnlib.training.settings import TrainingSettings
 from dcnlib.training.sweep import run_sweep, sweep_status
 
 Experiments = Annotated[
-    tuple[Annotated[str, one_of(["all", *EXPERIMENTS])], ...],
-    by_default("none", metavar="NAME...", help=f"of the project, as they were recorded: {', '.join(EXPERIMENTS)}, all"),
+    tuple[Annotated[str, one_of(["all", *EXPERIMENTS, *STUDIES])], ...],
+    by_default(
+        "none",
+        metavar="NAME...",
+        help=f"of the project: {', '.join(EXPERIMENTS)}, all of these; or {', '.join(STUDIES)}",
+    ),
 ]
 
 
