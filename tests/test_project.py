@@ -148,7 +148,6 @@ def test_the_numbers_in_the_readmes_sentences_are_those_of_the_records():
     assert short["settings"]["epochs"] == fine["settings"]["epochs"] == 3
     assert f"the DCN errs on {percent(short['test'])} (record `{short['name']}`)" in readme
     assert f"and the fine model on {percent(fine['test'])}" in readme
-    assert f"for the same cost, it errs on {percent(load_record('ram')['test_ways']['sampled'])}" in readme
     assert f"twice as often as the coarse model, {percent(coarse['test'])}" in readme
     counted = load_record("multiplications")["models"]
     more = counted["perturbed-topk"] - counted["dcn-k8-hints"]

@@ -52,3 +52,5 @@ TITLES = {
     "perturbed-topk": "perturbed top-k, k = 8, hints",
     "soft-attention": "soft attention on the fine model",
 }
+# How else than by its mean locations RAM answers, in the order and in the words of its row; each look costs the same.
+WAYS = {"sampled": "at sampled ones", "averaged": "averaged over 16 sampled looks"}

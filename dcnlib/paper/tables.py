@@ -7,7 +7,7 @@ from dcnlib.paper.aims import NumberModel, number_runs, number_targets
 from dcnlib.paper.benchmark_tables import number_times
 from dcnlib.paper.markdown import markdown_table, p_value_text
 from dcnlib.paper.records import multiplications_of
-from dcnlib.paper.reported import ORIGINS, REPORTED, REPORTED_NUMBERS, TITLES, origin_of
+from dcnlib.paper.reported import ORIGINS, REPORTED, REPORTED_NUMBERS, TITLES, WAYS, origin_of
 from dcnlib.paper.runs import NumberRun
 from dcnlib.utils.records import Record, load_record
 from dcnlib.utils.statistics import ErrorRate
@@ -39,7 +39,7 @@ def results_table(load: Callable[[str], Record] = load_record) -> str:
         low, high = rate.interval
         error, multiplications = REPORTED.get(name, (None, None))
         lines.append(
-            f"| {TITLES[name]} | {100 * rate.fraction:.2f} ({100 * low:.2f}..{100 * high:.2f}) "
+            f"| {TITLES[name]} | {100 * rate.fraction:.2f} ({100 * low:.2f}..{100 * high:.2f}){_other_ways(record)} "
             f"| {record['settings']['epochs']} | {record['wall_seconds'] / 60:.0f} | {record['parameters']:,} "
             f"| {multiplications_of(name) / 1e6:.1f} | {f'{error:.2f}' if error else ''} | {multiplications or ''} |"
         )
@@ -52,6 +52,13 @@ def results_table(load: Callable[[str], Record] = load_record) -> str:
         "images. The reported figures come from other generators.",
     ]
     return "\n".join(lines)
+
+
+def _other_ways(record: Record) -> str:
+    """The test errors of a model that answers in several ways, after the one at its mean locations."""
+    ways = record.get("test_ways", {}) if "test" in record else {}
+    told = [f"{100 * ways[way]['error']:.2f} {words}" for way, words in WAYS.items() if way in ways]
+    return "; ".join([" at mean locations", *told]) if told else ""
 
 
 def house_numbers_table(load: Callable[[str], Record] = load_record) -> str:

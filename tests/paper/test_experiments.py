@@ -20,6 +20,7 @@ from dcnlib.paper.profiles import number_validation_set, validation_set
 from dcnlib.paper.promote import promote
 from dcnlib.paper.reported import REPORTED, TITLES
 from dcnlib.paper.tables import results_table
+from dcnlib.rivals.ram import RecurrentAttentionModel
 from dcnlib.training.run import Run
 from dcnlib.utils.records import save_record
 from dcnlib.utils.statistics import ErrorRate
@@ -246,6 +247,15 @@ def test_the_table_says_what_the_records_say():
         assert told["parameters"] == f"{record['parameters']:,}"
         reported = f"{REPORTED[name][0]:.2f}" if name in REPORTED else ""
         assert told["error, as reported, not re-checked"] == reported
+
+
+def test_the_row_of_a_model_that_answers_in_several_ways_tells_them():
+    (row,) = (line for line in results_table().splitlines() if line.startswith("| RAM"))
+    record = load_record("ram")
+    sampled, averaged = (100 * record["test_ways"][way]["error"] for way in ("sampled", "averaged"))
+    assert f") at mean locations; {sampled:.2f} at sampled ones; {averaged:.2f} averaged over" in row
+    samples = RecurrentAttentionModel.ways["averaged"]["samples"]
+    assert f"averaged over {samples} sampled looks |" in row
 
 
 def test_the_table_leaves_out_what_has_no_record():
