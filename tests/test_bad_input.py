@@ -437,3 +437,19 @@ def test_a_truncated_checkpoint_is_refused(tmp_path, quadrants, make_dcn):
         checkpoint.write_bytes((tmp_path / "whole.pt").read_bytes()[:length])
         with pytest.raises(ValueError, match=str(checkpoint)):
             fit(model, *quadrants, settings, run_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["glimpses", "hidden", "rollouts"])
+def test_a_recurrent_model_of_absurd_size_is_refused_before_it_takes_memory(name):
+    with pytest.raises(ValueError, match=rf"{name} must be at most \d+, got 1000000000"):
+        ram(**{name: 10**9})
+    if name != "rollouts":
+        with pytest.raises(ValueError, match=rf"{name} must be at most"):
+            draw(**{name: 10**9})
+
+
+def test_lists_are_refused_where_tensors_are_asked_for():
+    with pytest.raises(TypeError, match=r"labels must be a torch\.Tensor, got list"):
+        MODELS["dcn"]().loss(GOOD, [3, 7])
+    with pytest.raises(TypeError, match=r"cells must be a torch\.Tensor, got list"):
+        MODELS["dcn"]()(GOOD, cells=[[1], [2]])

@@ -19,6 +19,7 @@ from torch import Tensor
 
 MOST_BYTES = 200_000_000  # of a file: more than any picture of MOST_PIXELS needs
 MOST_PIXELS = 25_000_000
+MOST_HEADER = 100_000  # bytes of a PPM before its pixels
 # Nothing else is tried: for an EPS, whatever its name, Pillow would start another program.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 ARRAY_MARK = b"\x93NUMPY"  # what an .npy file begins with
@@ -84,7 +85,7 @@ def check_size(name: str, count: int, most: int = MOST_BYTES) -> None:
         raise ValueError(f"{name} has {count / 1e6:.1f} MB, but at most {most / 1e6:g} MB can be read")
 
 
-def _check_pixels(name: str, height: int, width: int) -> None:
+def check_pixels(name: str, height: int, width: int) -> None:
     """Raise ValueError for a picture of no pixels or of more than MOST_PIXELS."""
     if height * width == 0:
         raise ValueError(f"{name} has {width}x{height} pixels: there is nothing to see")
@@ -115,6 +116,8 @@ def _from_bytes(name: str, content: bytes) -> Picture:
     if content.startswith(ARRAY_MARK):
         return _from_array(name, _array(name, content))
     with _decoding(name):
+        if content.startswith(b"P"):  # a PPM, whose comments Pillow skips byte by byte, however many there are
+            Image.open(BytesIO(content[:MOST_HEADER]), formats=["PPM"])
         file = Image.open(BytesIO(content), formats=FORMATS)
     with file:
         return _from_pillow(name, file)
@@ -139,7 +142,7 @@ def _decoding(name: str) -> Iterator[None]:
 
 def _from_pillow(name: str, file: Image.Image) -> Picture:
     """A picture that Pillow has opened, but perhaps not decoded yet."""
-    _check_pixels(name, file.height, file.width)
+    check_pixels(name, file.height, file.width)
     notes = []
     with _decoding(name):
         if getattr(file, "is_animated", False) and file.format != "MPO":  # a phone's; its second frame is no other view
@@ -195,6 +198,8 @@ def _array(name: str, content: bytes) -> np.ndarray:
         shape, by_columns, dtype = read(file)
     if dtype.hasobject or dtype.kind not in "buif":
         raise ValueError(f"{name} must hold numbers, not {dtype}")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"{name} can't hold an array of shape {shape}")
     count, held = math.prod(shape), len(content) - file.tell()
     if held < count * dtype.itemsize:
         raise ValueError(f"{name} is cut short: an array {shape} of {dtype} needs more than its {held:,} bytes")
@@ -210,7 +215,7 @@ def _from_array(name: str, values: np.ndarray, *, layouts: str = "HWC or CHW", n
         values = values[None]
     if values.ndim != 3 or len(values) not in (1, 3):
         raise ValueError(f"{name} must have shape (H, W), or {layouts} with 1 or 3 channels, got {shape}")
-    _check_pixels(name, *values.shape[1:])
+    check_pixels(name, *values.shape[1:])
 
     most = np.float32(1)
     if values.dtype in (np.uint8, np.uint16):

@@ -107,19 +107,19 @@ def load_trained(source: Source) -> Trained:
         return source
     if str(source) in PRETRAINED:
         name = str(source)
-        return _load(name, load_record(name), PACKAGE / "weights" / f"{name}.safetensors")
+        return _load(name, load_record(name), PACKAGE / "weights" / f"{name}.safetensors", f"the record of {name}")
     path = user_path(source)
     if path.is_dir():
         run = Run(path)
-        record, weights = run.read_record(), run.weights_path
+        record, record_path, weights = run.read_record(), run.record_path, run.weights_path
     elif path.is_file():
         beside = [path.with_suffix(".json"), Run(path.parent).record_path]
-        record_path = next((candidate for candidate in beside if candidate.is_file()), None)
-        if record_path is None:
+        found = [candidate for candidate in beside if candidate.is_file()]
+        if not found:
             raise FileNotFoundError(
                 f"{path} has no record beside it that says which model it is: {beside[0].name} or {beside[1].name}"
             )
-        record, weights = read_record(record_path), path
+        record, record_path, weights = read_record(found[0]), found[0], path
     else:
         raise FileNotFoundError(
             f"{source} is neither a shipped model ({', '.join(PRETRAINED)}) nor a run's folder nor a file of weights"
@@ -127,10 +127,10 @@ def load_trained(source: Source) -> Trained:
     model = record.get("model")
     if not isinstance(model, dict) or "kind" not in model:
         raise ValueError(
-            f"the record of {source} names no model of this library: in Python, build your own network and read "
-            f"its weights with load_weights({str(weights)!r}, network)"
+            f"{record_path} names no model of this library: in Python, build your own network and read its weights "
+            f"with load_weights({str(weights)!r}, network)"
         )
-    return _load(str(record.get("name", path.stem)), record, weights)
+    return _load(str(record.get("name", path.stem)), record, weights, str(record_path))
 
 
 def load_model(source: Source) -> nn.Module:
@@ -159,13 +159,13 @@ def load_pretrained(name: str) -> nn.Module:
     return load_model(name)
 
 
-def _load(name: str, record: Record, weights: Path) -> Trained:
+def _load(name: str, record: Record, weights: Path, told_by: str) -> Trained:
     # Tensors made in inference mode could never be trained or saved for a backward pass again.
     with torch.inference_mode(False):
         try:
             spec = spec_from_record(record["model"])
             model = spec.build()
         except (TypeError, ValueError) as error:
-            raise ValueError(f"the record of {name} describes no model of this library: {error}") from error
+            raise ValueError(f"{told_by} describes no model of this library: {error}") from error
         load_weights(weights, model)
     return Trained(name, model.eval(), spec, record)

@@ -1,5 +1,6 @@
 """From a finished run to a record and weights of this project."""
 
+import re
 from pathlib import Path
 
 from dcnlib.models.pretrained import PRETRAINED
@@ -9,16 +10,21 @@ from dcnlib.utils.files import project_root
 from dcnlib.utils.records import save_record
 from dcnlib.utils.weights import load_weights, save_weights
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # names a file and no folder
+
 
 def promote(run_dir: str | Path) -> list[Path]:
     """Copy a finished, tested run (or one of `MEASUREMENTS`) into the project: its record to `results/`, and the
     weights of a shipped model to `dcnlib/weights/`. Returns the files written; raises FileNotFoundError or ValueError
-    for an unfinished run."""
+    for an unfinished run, and for a record that could be no file's name or no JSON."""
     run = Run(run_dir)
     record = run.read_record()
-    if "test" not in record and record["name"] not in MEASUREMENTS:
+    name = record.get("name")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"{run.record_path}: a run's name is letters, digits, dots and dashes, not {name!r:.100}")
+    if "test" not in record and name not in MEASUREMENTS:
         raise ValueError(f"{run_dir} was not evaluated on the test set: finish it first")
-    root, name = project_root(), record["name"]
+    root = project_root()
     written = [root / "results" / f"{name}.json"]
     if name in PRETRAINED:
         model = PRETRAINED[name].build()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dcnlib.core.saliency import cross_entropy
-from dcnlib.utils.checks import ImageShape, check_images, check_values, check_whole
+from dcnlib.utils.checks import MOST_LOOKS, MOST_UNITS, ImageShape, check_images, check_values, check_whole
 
 
 class Window(NamedTuple):
@@ -55,9 +55,11 @@ class WindowNetwork(nn.Module):
         self.whole_stride = (max(height, width) - 1) / (count - 1)
 
     def forward(self, state: Tensor) -> Window:
-        # Without autocast, since bfloat16 knows places in the middle of an image to a quarter of a pixel at best.
+        # In float32 at least, without autocast and with half precision's weights too: bfloat16 knows places in the
+        # middle of an image to a quarter of a pixel at best.
         with torch.autocast(state.device.type, enabled=False):
-            return self.window(self.linear(state.to(self.linear.weight.dtype)))
+            parameters = self.linear(state.to(self.linear.weight.dtype))
+            return self.window(parameters.to(torch.promote_types(parameters.dtype, torch.float32)))
 
     def window(self, parameters: Tensor) -> Window:
         """(B, 5) numbers of any size -> the window they stand for."""
@@ -77,11 +79,11 @@ def _bounded(value: Tensor, bound: float) -> Tensor:
 
 
 def read(images: Tensor, window: Window, count: int) -> Tensor:
-    """gamma F_Y x F_X^T (equation 27): images (B, C, H, W) -> (B, C, count, count)."""
+    """gamma F_Y x F_X^T (equation 27): images (B, C, H, W) -> (B, C, count, count), in the images' precision."""
     rows = filter_bank(window.center_y, window.stride, window.variance, count, images.shape[2])  # F_Y  (B, count, H)
     columns = filter_bank(window.center_x, window.stride, window.variance, count, images.shape[3])  # F_X
-    glimpse = rows[:, None] @ images @ columns[:, None].transpose(2, 3)
-    return window.intensity[:, None, None, None] * glimpse
+    glimpse = rows[:, None] @ images.to(rows.dtype) @ columns[:, None].transpose(2, 3)
+    return (window.intensity[:, None, None, None] * glimpse).to(images.dtype)
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,9 @@ class DrawClassifier(nn.Module):
         hidden: int = 256,
     ) -> None:
         super().__init__()
-        check_whole("glimpses", glimpses)
+        check_whole("glimpses", glimpses, most=MOST_LOOKS)
         check_whole("glimpse_size", glimpse_size, least=2)
-        check_whole("hidden", hidden)
+        check_whole("hidden", hidden, most=MOST_UNITS)
         channels, height, width = image_shape
         self.image_shape, self.glimpses, self.glimpse_size = image_shape, glimpses, glimpse_size
         self.window_network = WindowNetwork(hidden=hidden, count=glimpse_size, height=height, width=width)

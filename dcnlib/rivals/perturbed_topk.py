@@ -123,7 +123,7 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
             return super().loss(images, labels, k)
         self._check_call(images, k)
         coarse_map = self.coarse(self._own("coarse", images))  # (B, D, s1, s2)
-        Y = self._indicators(coarse_map, k)  # (B, k, N)
+        Y = self._indicators(coarse_map, k).to(images.dtype)  # (B, k, N)
         fine_vectors = self._fine_vectors(self._expected_patches(images, Y, coarse_map), coarse_map)  # (B, k, D)
         logits = self.top(refine_softly(coarse_map, Y, fine_vectors))
         coarse_vectors = Y.detach() @ coarse_map.flatten(2).transpose(1, 2)  # (B, k, D)

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcnlib.utils.checks import ImageShape, check_images, check_labels, check_values, check_whole
+from dcnlib.utils.checks import (
+    MOST_LOOKS,
+    MOST_UNITS,
+    ImageShape,
+    check_images,
+    check_labels,
+    check_values,
+    check_whole,
+)
 
 # How the next location comes from the location network's mean: that itself, drawn around it as in training, or, as a
 # control, anywhere in the image.
@@ -169,9 +177,9 @@ class RecurrentAttentionModel(nn.Module):
         discount: float = 0.5,
     ) -> None:
         super().__init__()
-        check_whole("glimpses", glimpses)
-        check_whole("hidden", hidden, least=2)
-        check_whole("rollouts", rollouts)
+        check_whole("glimpses", glimpses, most=MOST_LOOKS)
+        check_whole("hidden", hidden, least=2, most=MOST_UNITS)
+        check_whole("rollouts", rollouts, most=MOST_LOOKS)
         if not (0 < sigma < math.inf and 0 < last_sigma < math.inf):
             raise ValueError(f"sigma and last_sigma must be positive, got {sigma} and {last_sigma}")
         if sigma_steps is not None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dcnlib.training.identity import check_same
-from dcnlib.utils.files import atomic_write
+from dcnlib.utils.files import atomic_write, check_stored
 from dcnlib.utils.records import Record
 from dcnlib.utils.weights import check_fit, digest_of, put_weights, weights_of
 
@@ -99,6 +99,7 @@ def _read(path: Path) -> dict[str, Any]:
     """The content of a checkpoint, each of its parts held to its checksum."""
     try:
         with zipfile.ZipFile(path) as parts:
+            check_stored(parts)
             if damaged := parts.testzip():
                 raise ValueError(f"the checksum of {damaged} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dcnlib.utils.files import atomic_write, cache_folder
+from dcnlib.utils.files import atomic_write, cache_folder, check_stored
 
 Result = TypeVar("Result")
 Arrays = Mapping[str, Any]  # of numpy arrays
@@ -23,6 +23,7 @@ def cached(name: str, *, read: Callable[[Arrays], Result], make: Callable[[], Ar
     if path is not None:
         # A damaged file makes numpy, zipfile and zlib raise a dozen kinds of exceptions, and none of them matters.
         with suppress(Exception), np.load(path, allow_pickle=False) as arrays:
+            check_stored(arrays.zip)
             return read(arrays)
     made = make()
     result = read(made)

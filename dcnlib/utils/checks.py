@@ -15,6 +15,10 @@ Indices = Sequence[int] | np.ndarray | Tensor
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
+# More is a slip, or a record that wants the machine's memory or time: what a recurrent model may be asked for.
+MOST_UNITS, MOST_LOOKS = 4096, 1000
+
+
 def check_images(model: nn.Module, images: Tensor, image_shape: tuple[int, int, int] | None) -> None:
     """Raise TypeError or ValueError unless images are a non-empty (B, C, H, W) floating-point batch of `image_shape`.
 
@@ -67,12 +71,15 @@ def check_label_range(labels: Tensor, classes: int) -> None:
         raise ValueError(f"labels must be in 0..{classes - 1}, as the model has {classes} classes, got {low}..{high}")
 
 
-def check_whole(name: str, value: int, *, least: int = 1) -> None:
-    """Raise TypeError or ValueError unless a number of things is an int and at least `least`."""
+def check_whole(name: str, value: int, *, least: int = 1, most: int | None = None) -> None:
+    """Raise TypeError or ValueError unless a number of things is an int, at least `least` and, if that is given, at
+    most `most`."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be at most {most}, got {value}")
 
 
 def is_scalar(index: object) -> TypeGuard[SupportsIndex]:

@@ -3,6 +3,7 @@
 import glob
 import os
 import secrets
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -80,6 +81,13 @@ def atomic_write(path: str | Path, write: Callable[[IO[bytes]], object]) -> None
         if error.errno is None:
             raise
         raise OSError(error.errno, f"{path} can't be written: {error.strerror}") from error
+
+
+def check_stored(archive: zipfile.ZipFile) -> None:
+    """Raise ValueError for an archive with packed members: what the library writes isn't packed, and a small file could
+    hold gigabytes."""
+    if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+        raise ValueError("it is packed, which no file written by this library is")
 
 
 def _open_temporary(path: Path) -> tuple[Path, IO[bytes]]:

@@ -21,14 +21,18 @@ def save_record(path: str | Path, record: Record) -> None:
 
 
 def read_record(path: Path) -> Record:
-    """A record that lies at a path. Raises ValueError unless it is the JSON of an object."""
+    """A record that lies at a path. Raises ValueError unless it is the JSON of an object, with finite numbers."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no record: {error}") from error
     if not isinstance(record, dict):
         raise ValueError(f"{path} is no record: it holds no JSON object")
     return record
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def load_record(name: str) -> Record:

@@ -32,7 +32,8 @@ class Dropped:
 
     unreadable: the entry can't be read, or its lists of labels and boxes differ in length. no_digits: the lists are
     empty. too_long: more than five digits. bad_label: a label outside 1..10. bad_box: a box without height or width,
-    not finite, or wholly outside its photograph. no_image: the PNG is missing. bad_image: the PNG can't be decoded.
+    not finite, or wholly outside its photograph. no_image: the PNG is missing, or is another entry's already.
+    bad_image: the PNG can't be decoded, or is far too large.
     """
 
     unreadable: int = 0

@@ -10,29 +10,36 @@ What can't be read as a whole is an error. A single bad entry is left out and co
 
 import gzip
 import hashlib
+import math
 import os
 import tarfile
 import tempfile
-import zlib
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import h5py
 import numpy as np
-from h5py import h5d, h5g, h5r, h5s
+from h5py import h5d, h5g, h5l, h5o, h5r, h5s
 from PIL import Image
 
 from dcnlib.data.house_numbers.numbers import FRAME, NO_DIGIT, POSITIONS, Dropped, HouseNumbers, in_frame
+from dcnlib.data.pictures import check_pixels
 from dcnlib.utils.cache import Arrays, cached
 from dcnlib.utils.files import cache_folder, data_roots
 
 LABELS_FILE = "digitStruct.mat"
 WEB_PAGE = "http://ufldl.stanford.edu/housenumbers/"
 _FIELDS = (b"label", b"top", b"left", b"height", b"width")
-_LONGEST = 1000  # characters or digits in an entry; whoever claims more has a broken file
+# Whoever claims more, or less, has a broken file.
+_LONGEST = 1000  # characters or digits in an entry
+_MOST_EACH = 100  # bytes of one of them
+_LEAST_BYTES = 100  # that a photograph takes among the labels
+_LEAST_UNPACKED = 2000  # that it takes in an archive, with its member's header
+_MOST_BYTES = 10_000_000  # of references that are packed together
 _CACHE_VERSION = b"1"
 
 
@@ -63,8 +70,9 @@ def find_svhn(part: str, root: str | Path | None = None) -> Path:
 def unpack(archive: Path, part: str) -> Path:
     """The part's folder, unpacked from an official archive into the user's cache unless it is there already.
 
-    Only plain files and folders below the archive's own folder are taken. Raises ValueError for any other member and
-    for a damaged archive; then nothing stays behind. Raises FileNotFoundError for a user without a cache.
+    Only plain files and folders below the archive's own folder are taken. Raises ValueError for any other member, for
+    a damaged archive and for one that unpacks to far more than photographs do; then nothing stays behind. Raises
+    FileNotFoundError for a user without a cache.
     """
     cache = cache_folder()
     if cache is None:
@@ -78,12 +86,14 @@ def unpack(archive: Path, part: str) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         try:
-            with gzip.open(archive) as content:
+            with _Limited(archive) as content:
                 with tarfile.open(fileobj=content, mode="r|") as members:
-                    members.extractall(scratch, filter=_plain_member)
+                    members.extractall(
+                        scratch, _counted(members, content.most // _LEAST_UNPACKED), filter=_plain_member
+                    )
                 while content.read(1 << 20):  # the checksum stands at the end, behind what tarfile reads
                     pass
-        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        except Exception as error:  # TarError, EOFError, OSError, zlib.error, and what tarfile lets through
             raise ValueError(f"can't unpack {archive}: {error}") from error
         if not (Path(scratch) / part / LABELS_FILE).is_file():
             raise ValueError(f"{archive} holds no {part}/{LABELS_FILE}: it is not an archive of SVHN's format 1")
@@ -92,8 +102,31 @@ def unpack(archive: Path, part: str) -> Path:
     return folder
 
 
+class _Limited(gzip.GzipFile):
+    """What a packed file holds, as far as that isn't far more than packed photographs do."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.most = 10 * path.stat().st_size + 1_000_000  # photographs hardly shrink, and their labels to a tenth
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        if self.tell() > self.most:
+            raise ValueError(f"it holds more than {self.most / 1e6:.1f} MB, unlike any archive of photographs")
+        return content
+
+
+def _counted(members: tarfile.TarFile, most: int) -> Iterator[tarfile.TarInfo]:
+    """The members of an archive, unless there are more than its photographs can be."""
+    for count, member in enumerate(members):
+        if count > most:
+            raise ValueError(f"it has more than {most:,} members")
+        yield member
+
+
 def _plain_member(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-    if not (member.isfile() or member.isdir()) or member.name.startswith("/"):
+    # A sparse file's size has nothing to do with what the archive holds of it.
+    if not (member.isfile() or member.isdir()) or member.issparse() or member.name.startswith("/"):
         raise tarfile.FilterError(f"member {member.name!r} is not a plain file in the archive's own folder")
     return tarfile.data_filter(member, folder)
 
@@ -118,12 +151,16 @@ def decode_svhn(folder: Path) -> HouseNumbers:
     """All house numbers of a folder, read from its files. Raises ValueError if none can be used."""
     images, labels, boxes, names = [], [], [], []
     dropped: Counter[str] = Counter()
+    seen: set[str] = set()
     for entry in _entries(folder / LABELS_FILE):
         try:
             if isinstance(entry, BadEntry):
                 raise entry
             name, fields = entry
             digits, places = _checked(fields)
+            if name in seen:
+                raise BadEntry("no_image")
+            seen.add(name)
             image, size = _load_image(folder, name)
             scale = np.tile(np.array(FRAME) / size, 2)
             places = np.clip(places * scale, 0, np.tile(FRAME, 2))
@@ -169,12 +206,18 @@ def _checked(fields: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def _load_image(folder: Path, name: str) -> tuple[np.ndarray, tuple[int, int]]:
     """The photograph in grey at the size of all images, and its own height and width."""
     path = folder / name
-    if path.parent != folder or not path.is_file():  # a name with a path in it could point anywhere
+    try:
+        found = path.parent == folder and path.is_file()  # a name with a path in it could point anywhere
+    except OSError:  # the system takes no such name
+        found = False
+    if not found:
         raise BadEntry("no_image")
     try:
-        with Image.open(path, formats=["PNG"]) as photograph:
+        with warnings.catch_warnings(), Image.open(path, formats=["PNG"]) as photograph:
+            warnings.simplefilter("ignore")  # Pillow's, of large photographs, which are refused here
+            check_pixels(name, photograph.height, photograph.width)
             grey = photograph.convert("L")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # a damaged file makes a decoder raise whatever it likes
         raise BadEntry("bad_image") from error
     return in_frame(grey), (grey.height, grey.width)
 
@@ -186,13 +229,13 @@ def _entries(path: Path) -> Iterator[tuple[str, list[np.ndarray]] | BadEntry]:
     """
     try:
         with h5py.File(path, "r") as file:
-            names, boxes = (file["digitStruct"][field] for field in ("name", "bbox"))
-            if isinstance(boxes, h5py.Group):  # MATLAB stores a struct of one as it is, without references
-                nodes: Iterable[tuple[object, object]] = [(names.id, boxes.id)]
+            store = _child(file["/"].id, b"digitStruct")
+            names, boxes = (_child(store, field) for field in (b"name", b"bbox"))
+            if isinstance(boxes, h5g.GroupID):  # MATLAB stores a struct of one as it is, without references
+                nodes: Iterable[tuple[object, object]] = [(names, boxes)]
             else:
-                if names.size != boxes.size or not (_refers(names) and _refers(boxes)):
-                    raise ValueError("name and bbox must hold one reference for each photograph")
-                nodes = zip(names[()].ravel(), boxes[()].ravel(), strict=True)
+                most = path.stat().st_size // _LEAST_BYTES
+                nodes = zip(_references(names, most), _references(boxes, most), strict=True)
             for name, box in nodes:
                 try:
                     lists = _follow(file, box)
@@ -205,7 +248,35 @@ def _entries(path: Path) -> Iterator[tuple[str, list[np.ndarray]] | BadEntry]:
         raise ValueError(f"{path} is damaged or no digitStruct file of SVHN's format 1: {error}") from error
 
 
-def _refers(values: h5py.Dataset | np.ndarray) -> bool:
+def _child(group: object, name: bytes) -> object:
+    """What a group holds under a name. Raises ValueError for a link, which may lead into other files or nowhere."""
+    if not isinstance(group, h5g.GroupID) or group.links.get_info(name).type != h5l.TYPE_HARD:
+        raise ValueError(f"{name!r} must lie in the file and in a group")
+    return h5o.open(group, name)
+
+
+def _references(node: object, most: int) -> Sequence[object]:
+    """The references in a data set, one for each photograph, unless there are more than a file can have."""
+    if not isinstance(node, h5d.DatasetID) or not _refers(node):
+        raise ValueError("name and bbox must hold one reference for each photograph")
+    if math.prod(node.shape) > most:
+        raise ValueError(f"it claims {math.prod(node.shape):,} photographs, more than a file of its size can hold")
+    _check_storage(node, _MOST_BYTES)
+    return h5py.Dataset(node)[()].ravel()
+
+
+def _check_storage(node: h5d.DatasetID, most: int) -> None:
+    """Raise ValueError unless a data set's values lie in this file, in pieces of at most so many bytes."""
+    made = node.get_create_plist()
+    layout = made.get_layout()
+    if made.get_external_count() or layout not in (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED):
+        raise ValueError("values must lie in the file itself")
+    piece = made.get_chunk() if layout == h5d.CHUNKED else node.shape
+    if math.prod(piece) * node.dtype.itemsize > most:
+        raise ValueError(f"values must lie in pieces of at most {most:,} bytes")
+
+
+def _refers(values: h5d.DatasetID | np.ndarray) -> bool:
     return h5py.check_ref_dtype(values.dtype) is h5py.Reference
 
 
@@ -215,8 +286,9 @@ def _follow(file: h5py.File, node: object) -> object:
 
 def _read(node: object) -> np.ndarray:
     """A data set's values, flat."""
-    if not isinstance(node, h5d.DatasetID) or np.prod(node.shape) > _LONGEST:
+    if not isinstance(node, h5d.DatasetID) or math.prod(node.shape) > _LONGEST:
         raise ValueError("not a short list")
+    _check_storage(node, _LONGEST * _MOST_EACH)
     values = np.empty(node.shape, node.dtype)
     if values.size:
         node.read(h5s.ALL, h5s.ALL, values)
@@ -225,7 +297,7 @@ def _read(node: object) -> np.ndarray:
 
 def _numbers(file: h5py.File, lists: h5g.GroupID, field: bytes) -> np.ndarray:
     """A field's values as floats, each stored as it is or behind a reference."""
-    values = _read(h5d.open(lists, field))
+    values = _read(_child(lists, field))
     if _refers(values):
         values = np.concatenate([np.empty(0), *(_read(_follow(file, reference)) for reference in values)])
     if not np.issubdtype(values.dtype, np.number):

@@ -436,3 +436,17 @@ def test_the_re_assembled_photographs_are_all_there(whole, monkeypatch):
     assert sets["test"].dropped == Dropped()
     assert np.bincount(sets["test"].lengths).tolist() == [0, 197, 620, 172, 11]
     assert np.median((sets["test"].boxes[..., 2] - sets["test"].boxes[..., 0])[sets["test"].present]) > 25
+
+
+def test_a_photograph_that_two_entries_name_is_read_once(tmp_path):
+    entries = sample_entries(2)
+    folder = write_folder(tmp_path / "train", [*entries, Entry("1.png", [1.0], [(4.0, 6.0, 10.0, 20.0)])])
+    numbers = decode_svhn(folder)
+    assert numbers.names.tolist() == ["1.png", "2.png"]
+    assert numbers.dropped == Dropped(no_image=1)
+
+
+def test_a_name_that_no_system_takes_is_left_out_and_counted(tmp_path):
+    folder = write_folder(tmp_path / "train", sample_entries(1))
+    write_labels(folder / "digitStruct.mat", [*sample_entries(1), bad(name="x" * 900), bad(name="a\0b")])
+    assert decode_svhn(folder).dropped == Dropped(no_image=2)
