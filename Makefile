@@ -1,11 +1,11 @@
-# make reproduce · test · lab · app · paper · paper-check · clean. Each sets up its own environment in .venv first; needs Python 3.11+ and make.
+# make reproduce · test · hostile · lab · app · paper · paper-check · clean. Each sets up its own environment in .venv first; needs Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
 ENV := .venv/installed
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 EXTRA_KEYS := metadata.papermill metadata.widgets cell.metadata.papermill
 
-.PHONY: reproduce test lab app paper paper-check notebooks-committed clean
+.PHONY: reproduce test hostile lab app paper paper-check notebooks-committed clean
 
 $(ENV): pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, this is ' + sys.version)"
@@ -52,6 +52,12 @@ test: $(ENV)
 	$(BIN)/mypy
 	$(BIN)/nbstripout --verify --keep-output --keep-count --extra-keys "$(EXTRA_KEYS)" $(NOTEBOOKS)
 	$(BIN)/pytest --nbval --nbval-cell-timeout 600 --durations 10 tests notebooks
+
+# Thousands of damaged files of every kind that the library reads, and attacks by hand, under limits of time and memory.
+CASES ?= 10000
+hostile: $(ENV)
+	PYTHONPATH=tests $(BIN)/python -m hostile --attacks
+	PYTHONPATH=tests $(BIN)/python -m hostile --cases $(CASES)
 
 lab: $(ENV)
 	$(BIN)/jupyter lab notebooks
