@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 
 # Records of measurements: of trained models, and of what the models of all runs cost.
-MEASUREMENTS = ("benchmark", "controls", "house-numbers-benchmark", "multiplications", "rivals-benchmark")
+MEASUREMENTS = (
+    "benchmark",
+    "controls",
+    "house-numbers-benchmark",
+    "multiplications",
+    "rivals-benchmark",
+    "wrong-images",
+)
 SCALES = (1, 2, 3)
 SEEDS = {"coarse": 3, "fine": 1, "dcn-k8": 3}  # how many runs a model has at one scale; it has one at the others
 

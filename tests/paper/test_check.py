@@ -6,7 +6,7 @@ import pytest
 
 from dcnlib.cli import check as command
 from dcnlib.cli.main import main
-from dcnlib.models.pretrained import load_trained
+from dcnlib.models.pretrained import PRETRAINED, load_trained
 from dcnlib.paper import check
 from dcnlib.paper.check import LISTS, Outcome, check_weights, list_wrong_images
 from dcnlib.paper.profiles import validation_set
@@ -114,3 +114,18 @@ def test_wrong_images_are_listed_with_the_weights_they_are_of(monkeypatch, liste
     assert told["test"]["errors"] == len(wrong)
     assert record["name"] == LISTS
     assert record["versions"]["torch"]
+
+
+@pytest.mark.parametrize("name", ["coarse", "dcn-k8-hints"])
+def test_a_sample_of_the_shipped_weights_agrees_with_the_record_of_wrong_images(name):
+    validation, _ = check_weights([name], first=FIRST)
+    assert validation.agrees, validation.told
+
+
+def test_lists_of_wrong_images_agree_with_the_records_of_the_runs():
+    lists = load_record(LISTS)["models"]
+    assert lists.keys() == {name for name in PRETRAINED if "wrong" not in load_record(name)["test"]}
+    for name, told in lists.items():
+        assert told["weights"] == digest_of(weights_of(load_trained(name).model))
+        for split in ("validation", "test"):
+            assert len(set(told[split]["wrong"])) == told[split]["errors"] == load_record(name)[split]["errors"]
