@@ -4,8 +4,10 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,7 @@ def environment(device: str) -> Record:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_revision": _git("rev-parse", "HEAD") if tracked else None,
         "git_dirty": None if changes is None else bool(changes),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "versions": {"python": platform.python_version()} | _versions(packages),
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
             "processor": _processor(),
@@ -78,6 +80,15 @@ def environment(device: str) -> Record:
             "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
         },
     }
+
+
+def _versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those packages that are installed."""
+    found = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):  # not everything needs them all
+            found[name] = version(name)
+    return found
 
 
 def _git(*arguments: str) -> str | None:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from dcnlib.utils import records
 from dcnlib.utils.files import project_root
 
 ROOT = project_root()
@@ -44,3 +45,15 @@ def told_by(folder):
         [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=True
     )
     return done.stdout.split()
+
+
+def test_a_package_that_is_not_installed_is_left_out_of_the_versions(monkeypatch):
+    def version(name):
+        if name == "mlxtend":
+            raise records.PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(records, "version", version)
+    versions = records.environment("cpu")["versions"]
+    assert "mlxtend" not in versions
+    assert versions["torch"] == "1"
