@@ -22,12 +22,16 @@ SETTINGS = tuple(field.name for field in fields(TrainingSettings))
 @dataclass(frozen=True, kw_only=True)
 class SpecJob(Job):
     """Train a spec's model on its task's images: of a source, looked for in `root`. Training images are drawn by the
-    settings' seed, fresh each epoch unless they are to be fixed."""
+    settings' seed, fresh each epoch unless they are to be fixed.
+
+    test_ks: numbers of patches that the model is tested with beside its own.
+    """
 
     spec: Spec
     source: str | None = None
     root: Path | None = None
     fixed: bool = False
+    test_ks: tuple[int, ...] = ()
 
     def build(self) -> nn.Module:
         return self.spec.build()
@@ -40,6 +44,9 @@ class SpecJob(Job):
 
     def describe(self) -> Record:
         return self.spec.describe()
+
+    def ways(self, model: nn.Module) -> dict[str, dict[str, Any]]:
+        return super().ways(model) | {f"k{k}": {"k": k} for k in self.test_ks}
 
 
 def run_name(spec: Spec, settings: TrainingSettings, *, source: str | None = None, composed: float = COMPOSED) -> str:

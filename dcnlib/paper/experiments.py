@@ -10,7 +10,7 @@ from dcnlib.models.pretrained import NUMBER_MODELS, PRETRAINED, load_pretrained,
 from dcnlib.models.specs import DCNSpec, Spec, seeded_model
 from dcnlib.models.tasks import HouseNumbersTask
 from dcnlib.paper.profiles import Profile, check_profile
-from dcnlib.paper.runs import NUMBER_RUNS, ROWS, STUDY_RUNS, TRAIN_KS
+from dcnlib.paper.runs import NUMBER_RUNS, ROWS, STUDY_RUNS, TEST_KS, TRAIN_KS
 from dcnlib.training.loop import fit
 from dcnlib.training.run import Run
 from dcnlib.training.settings import TrainingSettings
@@ -129,7 +129,8 @@ def experiment_job(name: str, *, device: str = "auto") -> SpecJob:
     experiment = find_experiment(name)
     usual: dict[str, Any] = {"epochs": experiment.epochs, "device": device, "compile": can_compile()}
     settings = TrainingSettings(**usual | experiment.settings)
-    return SpecJob(name=name, spec=experiment.spec, settings=settings, fixed=experiment.fixed, test=True)
+    ks = TEST_KS if name in STUDIES and isinstance(experiment.spec, DCNSpec) else ()
+    return SpecJob(name=name, spec=experiment.spec, settings=settings, fixed=experiment.fixed, test=True, test_ks=ks)
 
 
 def find_experiment(name: str) -> Experiment:

@@ -43,6 +43,7 @@ ROWS = ("coarse", "fine", "dcn-k8-no-hints", "dcn-k8-hints", "perturbed-topk")
 STUDY_SEEDS = 3
 EQUAL_EPOCHS = 12
 TRAIN_KS = (1, 2, 4, 8, 16, 24)
+TEST_KS = (0, *TRAIN_KS)  # what every Dynamic Capacity Network of the studies is tested with
 # Hints of other weights and of the form that shrinking doesn't meet, beside those of `ROWS`: weight 0 and 0.1.
 HINTS = ("dcn-k8-hints0.01", "dcn-k8-hints1", "dcn-k8-relative-hints")
 

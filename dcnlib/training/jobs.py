@@ -51,6 +51,10 @@ class Job(ABC):
         """What the record says of the model, such as {"kind": ...}; JSON can hold it."""
         return {"class": type(self).__name__}
 
+    def ways(self, model: nn.Module) -> dict[str, dict[str, Any]]:
+        """The ways of answering, beside its usual one, that the model is tested in: options of a call, by name."""
+        return getattr(model, "ways", {})
+
     def finished(self, run: Run) -> bool:
         """Whether there is nothing left to do in a run's folder."""
         return is_finished(run, self.test)
@@ -65,7 +69,7 @@ class Job(ABC):
         how = {"name": self.name, "description": self.describe(), "run_dir": run.folder, **reporting}
         record = fit(model, train, validation, self.settings, **how)
         if test is not None and "test" not in record:
-            run.test(model, test)
+            run.test(model, test, ways=self.ways(model))
         return model
 
 

@@ -1,5 +1,6 @@
 """A run on disk: a folder with its record, its weights and its checkpoint, and its one look at the test set."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,14 @@ class Run:
         """Write the run's record, atomically."""
         save_record(self.record_path, record)
 
-    def test(self, model: nn.Module, test_data: Any) -> Record:
-        """Evaluate the run's model on the test set, in all its `ways` of answering if it has several, and keep the
-        results in the run's record. Which images it got wrong stands there too, so that runs compare image by image."""
+    def test(self, model: nn.Module, test_data: Any, *, ways: Mapping[str, Mapping[str, Any]] | None = None) -> Record:
+        """Evaluate the run's model on the test set, in several ways of answering (by default the model's own `ways`, if
+        it has some) beside the usual one, and keep the results in the run's record. Which images it got wrong stands
+        there too, so that runs compare image by image."""
         record = self.read_record()
         record["data"]["test"] = test_data.describe()
-        seed, ways = record["settings"]["seed"], getattr(model, "ways", {})
+        seed = record["settings"]["seed"]
+        ways = getattr(model, "ways", {}) if ways is None else ways
         seed_everything(seed)  # a model that chooses at random draws the same whenever it is tested
         record["test"] = evaluate(model, test_data).as_record()
         for way, options in ways.items():

@@ -12,10 +12,11 @@ from dcnlib.data.cluttered_mnist import SEEDS
 from dcnlib.data.house_numbers.images import TRAINING_DISTURBANCE, HouseNumberImages, project_images
 from dcnlib.data.house_numbers.rendered import render_numbers
 from dcnlib.models import tasks
+from dcnlib.models.grid import SpecJob
 from dcnlib.models.pretrained import load_trained
 from dcnlib.models.specs import CoarseSpec, DCNSpec, RAMSpec
 from dcnlib.paper import experiments
-from dcnlib.paper.experiments import EXPERIMENTS, run_experiment
+from dcnlib.paper.experiments import EXPERIMENTS, experiment_job, run_experiment
 from dcnlib.paper.profiles import number_validation_set, validation_set
 from dcnlib.paper.promote import promote
 from dcnlib.paper.reported import REPORTED, TITLES
@@ -181,6 +182,22 @@ def test_a_run_is_promoted_only_after_the_test_set_was_looked_at(project, finish
     ]
     assert json.loads(written[0].read_text()) == record
     assert written[1].read_bytes() == (run_dir / "weights.safetensors").read_bytes()
+
+
+def test_a_job_tests_its_network_with_other_numbers_of_patches_too(tmp_path, digits):
+    data = ClutteredMNIST(digits, seed=1)
+
+    class Small(SpecJob):
+        def load(self, split):
+            return data
+
+    settings = TrainingSettings(epochs=1, batch_size=32, device="cpu")
+    job = Small(name="small", spec=DCNSpec(k=2), settings=settings, test=True, test_ks=(0, 4))
+    model, run = job.run(Run(tmp_path)), Run(tmp_path)
+    record = run.read_record()
+    assert record["test_ways"] == {f"k{k}": evaluate(model, data, k=k).as_record() for k in (0, 4)}
+    assert experiment_job("dcn-k8-hints-12-seed0").test_ks == (0, 1, 2, 4, 8, 16, 24)
+    assert experiment_job("fine-12-seed0").test_ks == experiment_job("dcn-k8-hints").test_ks == ()
 
 
 def test_ram_is_tested_in_all_its_ways_and_loaded_from_its_run(tmp_path, digits):
