@@ -8,11 +8,12 @@ from tyro.conf import Positional, arg
 
 from dcnlib.cli.options import one_of
 from dcnlib.paper.seeds import seeds_table
+from dcnlib.paper.studies import hints_table, patches_table
 from dcnlib.paper.tables import house_numbers_table, number_targets_table, results_table
 from dcnlib.utils.records import load_record
 
 TABLES = {  # by task
-    "cluttered-mnist": (results_table, seeds_table),
+    "cluttered-mnist": (results_table, seeds_table, patches_table, hints_table),
     "house-numbers": (house_numbers_table, number_targets_table),
 }
 
@@ -26,7 +27,7 @@ def table(*, data: Annotated[str, one_of(TABLES)] = "cluttered-mnist") -> None:
     first, *further = TABLES[data]
     print(first())
     for make in further:
-        with suppress(FileNotFoundError):  # runs with several seeds that have no records yet
+        with suppress(FileNotFoundError):  # of studies that have no records yet
             print(f"\n{make()}")
 
 
