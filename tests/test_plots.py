@@ -1,6 +1,7 @@
 """What the pictures show, read back from the Axes."""
 
 from io import BytesIO
+from xml.etree.ElementTree import fromstring
 
 import matplotlib
 
@@ -14,6 +15,7 @@ from matplotlib.colors import to_rgb, to_rgba
 from PIL import Image, ImageSequence
 
 from dcnlib import Geometry, plots
+from dcnlib.plots.network import PARTS, network_diagram
 from dcnlib.utils.statistics import ErrorRate
 
 
@@ -179,3 +181,27 @@ def test_an_animation_is_the_same_on_each_run_and_written_only_if_asked(axes, pr
     assert not (project / "figures").exists()
     plots.save_animation(gif, "test", save=True)
     assert (project / "figures" / "test.gif").read_bytes() == gif
+
+
+def test_the_diagram_lights_the_parts_it_is_asked_for_and_is_the_same_each_time():
+    everything, few = network_diagram(), network_diagram({"coarse", "fine"})
+    boxes = [
+        [box.attrib for box in fromstring(diagram).iter("{http://www.w3.org/2000/svg}rect")][1:]
+        for diagram in (everything, few)
+    ]
+    assert len(boxes[0]) == len(boxes[1]) == len(PARTS)
+    assert all(box["fill"] != "white" for box in boxes[0])
+    assert [box["fill"] for box in boxes[1] if box["fill"] != "white"] == [
+        plots.MODELS["coarse"],
+        plots.MODELS["fine"],
+    ]
+    assert network_diagram({"fine", "coarse"}) == few
+
+
+def test_a_part_that_the_diagram_lacks_is_refused():
+    with pytest.raises(ValueError, match="got hints"):
+        network_diagram(["hints"])
+
+
+def test_each_model_has_a_colour_of_its_own():
+    assert len(set(plots.MODELS.values())) == len(plots.MODELS)

@@ -30,6 +30,18 @@ ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE, GREY = (
     "#CC79A7",
     "#999999",
 )
+# One colour a model, wherever several stand in one picture. What a coarse pass makes has the coarse model's colour,
+# patches and what the fine layers make of them the fine model's.
+MODELS = {
+    "coarse": SKY,
+    "fine": ORANGE,
+    "dcn-k8-hints": BLUE,
+    "dcn-k8-no-hints": GREEN,
+    "ram": PURPLE,
+    "draw": VERMILLION,
+    "perturbed-topk": "#000000",
+    "soft-attention": GREY,
+}
 MAP_COLORS = plt.get_cmap("viridis").with_extremes(bad="#bbbbbb")
 
 
@@ -222,8 +234,10 @@ def show_attention(
 
 
 def plot_curves(axes: Axes, records: Mapping[str, Record], curve: str, *, ylabel: str, scale: float = 1) -> Axes:
-    """One of the recorded curves of several runs against the epoch, by label."""
-    for (label, record), color in zip(records.items(), (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY), strict=False):
+    """One of the recorded curves of several runs against the epoch, by label, in the colours of `MODELS`."""
+    others = iter((BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY))
+    for label, record in records.items():
+        color = MODELS.get(record["name"]) or next(others)
         values = scale * np.array(record["curves"][curve])
         axes.plot(np.arange(1, len(values) + 1), values, marker="o", markersize=3, color=color, label=label)
     axes.set(xlabel="epoch", ylabel=ylabel)
