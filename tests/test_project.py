@@ -11,9 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from torch.utils.data import TensorDataset
 
 from dcnlib import count_multiplications, load_pretrained, load_record
 from dcnlib.analysis.ablation import ControlSettings
@@ -22,11 +20,9 @@ from dcnlib.data.house_numbers.images import COMPOSED, TRAINING_DISTURBANCE
 from dcnlib.models.pretrained import PRETRAINED
 from dcnlib.models.specs import SPECS
 from dcnlib.models.tasks import HouseNumbersTask
-from dcnlib.paper.benchmark_tables import inference_table
 from dcnlib.paper.experiments import EXPERIMENTS, STUDIES, find_experiment
 from dcnlib.paper.reported import TITLES
 from dcnlib.paper.runs import MEASUREMENTS
-from dcnlib.paper.tables import controls_table, house_numbers_table, number_targets_table, results_table
 from dcnlib.utils.files import project_root
 
 ROOT = project_root()
@@ -129,35 +125,6 @@ def test_records_and_weights_are_those_of_known_runs():
     assert {path.stem for path in (ROOT / "dcnlib" / "weights").iterdir()} == set(PRETRAINED)
 
 
-def test_the_tables_in_the_readme_are_made_from_the_records():
-    readme = (ROOT / "README.md").read_text()
-    assert results_table() in readme
-    assert house_numbers_table() in readme
-    assert number_targets_table() in readme
-    assert controls_table(load_record("controls"), "dcn-k8-hints") in readme
-    assert inference_table(load_record("benchmark")) in readme
-
-
-def test_the_numbers_in_the_readmes_sentences_are_those_of_the_records():
-    readme = " ".join((ROOT / "README.md").read_text().split())
-
-    def percent(outcome):
-        return f"{100 * outcome['error']:.2f} %"
-
-    short, fine, coarse = (load_record(name) for name in ("dcn-k8-entropy-gradient", "fine", "coarse"))
-    assert short["settings"]["epochs"] == fine["settings"]["epochs"] == 3
-    assert f"the DCN errs on {percent(short['test'])} (record `{short['name']}`)" in readme
-    assert f"and the fine model on {percent(fine['test'])}" in readme
-    assert f"twice as often as the coarse model, {percent(coarse['test'])}" in readme
-    counted = load_record("multiplications")["models"]
-    more = counted["perturbed-topk"] - counted["dcn-k8-hints"]
-    assert f"for {more / 1e6:.1f}M multiplications more" in readme
-    times = {row["batch"]: row["best"] for row in load_record("benchmark")["inference"]}
-    assert f"takes {times[16]['fine']:.3f} ms an image at batch 16" in readme
-    fair, printed = (times[batch]["fine"] / times[128]["dcn, prepared"] for batch in (16, 128))
-    assert f"the DCN is {fair:.1f} times faster, not {printed:.2f}" in readme
-
-
 def test_the_record_of_the_benchmark_is_whole():
     record = load_record("benchmark")
     assert record["settings"] == json.loads(json.dumps(asdict(BenchmarkSettings())))
@@ -197,19 +164,6 @@ def test_the_record_of_the_controls_is_whole_and_agrees_with_those_of_the_runs()
         if told["policy"] != "random":  # other cells in each evaluation
             (row,) = (row for row in told["controls"][told["policy"]] if row["k"] == told["k"])
             assert abs(row["draws"][0]["errors"] - load_record(name)["test"]["errors"]) <= 3
-
-
-def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
-    first, own = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    exec(first, {})
-    assert capsys.readouterr().out.startswith("before [")
-
-    data = TensorDataset(torch.rand(64, 3, 64, 96), torch.arange(64) % 10)
-    names = {"train_data": data, "validation_data": data}
-    exec(own, names)
-    assert len(names["record"]["curves"]["train_loss"]) == 5
-    assert (tmp_path / "runs" / "mine" / "weights.safetensors").is_file()
 
 
 def test_errors_reach_the_goals_of_the_project():

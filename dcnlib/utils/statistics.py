@@ -12,6 +12,18 @@ def mcnemar_p_value(b: int, c: int) -> float:
     return float(binomtest(b, b + c).pvalue) if b + c else 1.0
 
 
+def paired_difference(only_this: int, only_other: int, count: int) -> tuple[float, float, float]:
+    """By how much the error of one model exceeds another's on the same images, with the 95 % interval.
+
+    only_this, only_other: how many of the `count` images only the one got wrong, and only the other. Wald's interval of
+    the difference of paired proportions: it knows the chance of the images, not that of the seeds.
+    """
+    difference = (only_this - only_other) / count
+    variance = ((only_this + only_other) / count - difference**2) / count
+    half = 1.96 * variance**0.5
+    return difference, difference - half, difference + half
+
+
 @dataclass(frozen=True)
 class ErrorRate:
     """Wrong answers among so many, with the 95 % interval that this many images allow."""

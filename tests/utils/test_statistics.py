@@ -2,10 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from dcnlib.utils.records import records_folder
-from dcnlib.utils.statistics import ErrorRate, mcnemar_p_value
+from dcnlib.utils.statistics import ErrorRate, mcnemar_p_value, paired_difference
 
 
 def parts_of(record):
@@ -46,3 +47,12 @@ def test_an_interval_holds_its_fraction_and_stays_in_0_to_1(count):
 def test_two_models_that_err_alike_are_not_told_apart():
     assert mcnemar_p_value(0, 0) == mcnemar_p_value(7, 7) == 1
     assert mcnemar_p_value(3, 9) == mcnemar_p_value(9, 3) == pytest.approx(2 * (1 + 12 + 66 + 220) / 2**12)
+
+
+def test_a_paired_difference_is_that_of_the_images_one_by_one():
+    wrong = np.zeros((2, 200))
+    wrong[0, :30], wrong[1, 20:36] = 1, 1  # wrong alone: 20 and 6
+    apart = wrong[0] - wrong[1]
+    half = 1.96 * apart.std() / 200**0.5
+    assert paired_difference(20, 6, 200) == pytest.approx((apart.mean(), apart.mean() - half, apart.mean() + half))
+    assert paired_difference(6, 20, 200)[0] == -paired_difference(20, 6, 200)[0]

@@ -1,0 +1,164 @@
+"""README and docs say what the records say, link to what there is, and their code runs."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import TensorDataset
+
+from dcnlib import load_cluttered, load_record
+from dcnlib.paper.aims import number_targets
+from dcnlib.paper.benchmark_tables import inference_table, milliseconds
+from dcnlib.paper.pairs import pairs_table, wrong_alone
+from dcnlib.paper.reported import TITLES
+from dcnlib.paper.tables import controls_table, house_numbers_table, number_targets_table, p_value_text, results_table
+from dcnlib.utils.files import project_root
+from dcnlib.utils.statistics import paired_difference
+
+ROOT = project_root()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def text_of(name):
+    """A page in one line, so that a sentence is found wherever its lines end."""
+    return " ".join((ROOT / name).read_text().split())
+
+
+def percent(outcome, digits=2):
+    return f"{100 * outcome['error']:.{digits}f} %"
+
+
+def test_the_tables_are_made_from_the_records():
+    ours = load_record("dcn-k8-hints")
+    others = [load_record(name) for name in TITLES if name != ours["name"]]
+    tables = {
+        "README.md": [results_table()],
+        "docs/results.md": [pairs_table(ours, others)],
+        "docs/rivals.md": [controls_table(load_record("controls"), "dcn-k8-hints")],
+        "docs/house_numbers.md": [house_numbers_table(), number_targets_table()],
+        "docs/clock.md": [inference_table(load_record("benchmark"))],
+    }
+    for page, found in tables.items():
+        for table in found:
+            assert table in (ROOT / page).read_text()
+
+
+def test_the_result_in_the_readme_is_that_of_the_records():
+    readme, counted = text_of("README.md"), load_record("multiplications")["models"]
+    dcn, fine = load_record("dcn-k8-hints"), load_record("fine")
+    assert f"our DCN errs on {percent(dcn['test'])} of the test images" in readme
+    assert f"with {counted['dcn-k8-hints'] / 1e6:.1f} million multiplications an image" in readme
+    assert f"errs on {percent(fine['test'])} with {counted['fine'] / 1e6:.1f}, after fewer epochs that took" in readme
+    assert fine["settings"]["epochs"] < dcn["settings"]["epochs"]
+    assert fine["wall_seconds"] > dcn["wall_seconds"]
+    assert wrong_alone(dcn, fine).p_value > 0.05
+
+
+def test_the_numbers_about_the_table_are_those_of_the_records():
+    page = text_of("docs/results.md")
+    short, fine, ours = (load_record(name) for name in ("dcn-k8-entropy-gradient", "fine", "dcn-k8-hints"))
+    assert short["settings"]["epochs"] == fine["settings"]["epochs"] == 3
+    assert f"the DCN errs on {percent(short['test'])} (record `{short['name']}`)" in page
+    assert f"and the fine model on {percent(fine['test'])}" in page
+    pair = wrong_alone(short, fine)
+    assert f"{pair.this} are wrong with that DCN alone and {pair.other} with the fine model alone" in page
+    difference = "{:+.2f} points, {:+.2f}..{:+.2f}".format(*(100 * x for x in paired_difference(*pair, 10_000)))
+    assert f"(McNemar's p = {pair.p_value:.4f}; {difference})" in page
+    assert f"at ten epochs, the DCN errs on {percent(ours['test'])}" in page
+    assert ours["wall_seconds"] < fine["wall_seconds"] / 2
+    falling = ", ".join(f"{100 * error:.1f}" for error in fine["curves"]["validation_error"])
+    assert f"({falling} % of the validation images" in page
+    eager = {name for name in TITLES if not load_record(name)["settings"]["compile"]}
+    assert eager == {"ram", "perturbed-topk", "fine"}
+
+
+def test_the_numbers_about_the_rivals_are_those_of_the_records():
+    page = text_of("docs/rivals.md")
+    coarse, random = load_record("coarse"), load_record("dcn-k8-random")
+    assert f"twice as often as the coarse model, {percent(coarse['test'])}" in page
+    assert f"from the coarse model's error to {percent(load_record('dcn-k8-hints')['test'])}" in page
+    counted = load_record("multiplications")["models"]
+    assert f"for {(counted['perturbed-topk'] - counted['dcn-k8-hints']) / 1e6:.1f}M multiplications more" in page
+    controls = load_record("controls")["models"]["dcn-k8-hints"]["controls"]
+    assert all(row["error"] > coarse["test"]["error"] for name in ("random", "center") for row in controls[name])
+    named = {"entropy-gradient": "entropy's gradient", "coarse-norm": "coarse norm", "random": "random cells"}
+    errors = {policy: percent(load_record(f"dcn-k8-{policy}")["test"]) for policy in named}
+    assert ", ".join(f"{error} under {'the ' * (p != 'random')}{named[p]}" for p, error in errors.items()) in page
+    pair = wrong_alone(random, coarse)
+    told = f"{pair.this} are wrong with that network alone and {pair.other} with the coarse model alone"
+    assert f"{told} (p {p_value_text(pair.p_value)})" in page
+
+
+def test_the_numbers_about_the_clock_are_those_of_the_records():
+    page = text_of("docs/clock.md")
+    times = {row["batch"]: row["best"] for row in load_record("benchmark")["inference"]}
+    assert f"takes {times[16]['fine']:.3f} ms an image at batch 16" in page
+    fair, printed = (times[batch]["fine"] / times[128]["dcn, prepared"] for batch in (16, 128))
+    assert f"the DCN is {fair:.1f} times faster, not {printed:.2f}" in page
+    first, second = (times[128]["dcn, prepared"], times[128]["fine"]), milliseconds()
+    second = second["dcn-k8-hints"], second["fine"]
+    assert f"has {first[0]:.3f} and {first[1]:.3f} ms for the DCN and the fine model" in page
+    apart = " and ".join(f"{100 * (one / other - 1):.0f}" for one, other in zip(first, second, strict=True))
+    assert f"{second[0]:.3f} and {second[1]:.3f}: {apart} % apart" in page
+
+
+def test_the_numbers_about_house_numbers_are_those_of_the_records_and_of_the_notebook():
+    page = text_of("docs/house_numbers.md")
+    notebook = json.loads((ROOT / "notebooks" / "09_house_numbers.ipynb").read_text())
+    printed = "".join(str(output.get("data")) for cell in notebook["cells"] for output in cell.get("outputs", []))
+    plain = re.search(r"as they are \| ([\d.]+) %", printed)[1]
+    one, two, three = re.findall(r"shifted and rescaled, seed \d \| ([\d.]+) %", printed)
+    assert f"the error of {plain} % becomes {one}, {two} and {three} %" in page
+    for (this, other), words in {
+        ("dcn-k8-seed1", "dcn-k8"): "seeds 1 and 0 are wrong alone on",
+        ("coarse", "coarse-seed1"): "seeds 0 and 1 on",
+    }.items():
+        pair = wrong_alone(load_record(f"house-numbers-{this}"), load_record(f"house-numbers-{other}"))
+        images = " images" if "alone" in words else ""
+        assert f"{words} {pair.this} and {pair.other}{images} (p = {p_value_text(pair.p_value)})" in page
+    p_values = [p for answer in number_targets() for p in answer.p_values]
+    assert (sum(p < 0.05 for p in p_values), len(p_values)) == (2, 5)
+    assert "in two of the five pairs" in page
+    curve = load_record("house-numbers-fine")["curves"]["validation_error"]
+    assert min(curve) == curve[-1]
+    assert f"its best epoch is the last, {100 * curve[-1]:.1f} %" in page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_of_a_page_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        assert re.match("https?://", link) or (page.parent / link).exists(), link
+
+
+def test_the_front_page_is_short():
+    """What it is, the result, a picture, how to begin and the table: before the first heading."""
+    front, *_ = (ROOT / "README.md").read_text().split("\n## ")
+    assert len(front.splitlines()) <= 50
+
+
+def test_the_look_changes_the_answer_in_the_readmes_ten_lines(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    exec(code, {})
+    before, after, looked, *by_k = capsys.readouterr().out.splitlines()
+    assert (before, after) == ("before 6", "after  0 truth 0")
+    assert len(json.loads(looked.removeprefix("looked at "))) == 8
+    assert [line[:8] for line in by_k] == ["k = 0: 6", "k = 1: 0", "k = 2: 0", "k = 4: 0", "k = 8: 0"]
+
+
+def test_the_picture_to_predict_is_the_image_of_the_ten_lines():
+    image, _ = load_cluttered("all", source="embedded")[141]
+    picture = np.asarray(Image.open(ROOT / "docs" / "six_or_zero.png"))
+    assert np.array_equal(picture, (255 * image[0]).round().byte().numpy())
+
+
+def test_the_python_for_your_own_networks_runs(tmp_path, monkeypatch):
+    (own,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own_networks.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    data = TensorDataset(torch.rand(64, 3, 64, 96), torch.arange(64) % 10)
+    names = {"train_data": data, "validation_data": data}
+    exec(own, names)
+    assert len(names["record"]["curves"]["train_loss"]) == 5
+    assert (tmp_path / "runs" / "mine" / "weights.safetensors").is_file()
