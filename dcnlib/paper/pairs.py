@@ -49,11 +49,11 @@ def pairs_table(this: Record, others: Iterable[Record]) -> str:
     """Markdown: one run beside others on the same test images: wrong alone, difference of the errors, McNemar's p."""
     rows = [["against", "wrong alone: this, the other", "difference, points (95 % interval)", "p"]]
     for other in others:
-        pair = wrong_alone(this, other)
+        name, pair = other["name"], wrong_alone(this, other)
         difference, low, high = (100 * value for value in paired_difference(*pair, this["test"]["count"]))
         rows.append(
             [
-                TITLES.get(other["name"], other["name"]),
+                TITLES[name] if name in TITLES else str(name),
                 f"{pair.this}, {pair.other}",
                 f"{difference:+.2f} ({low:+.2f}..{high:+.2f})",
                 p_value_text(pair.p_value),
