@@ -1,6 +1,7 @@
 """What the pictures show, read back from the Axes."""
 
 from io import BytesIO
+from pathlib import Path
 from xml.etree.ElementTree import fromstring
 
 import matplotlib
@@ -170,6 +171,33 @@ def test_an_animation_shows_every_frame_in_order_and_the_last_one_longest(axes):
     assert gif.info["loop"] == 0
     heights = np.array(blue) / blue[1]
     assert heights == pytest.approx([0, 1, 2, 3], abs=0.1)
+
+
+def picture(shade, **options):
+    """A figure of one shade of grey saved as `test`, and the file's bytes."""
+    figure = plt.figure(figsize=(1, 1), facecolor=str(shade / 255))
+    plots.save_figure(figure, "test", save=True, **options)
+    plt.close(figure)
+    return Path("figures/test.png").read_bytes()
+
+
+def test_a_file_that_shows_the_same_to_the_eye_is_not_written_again(project):
+    first = picture(100)
+    assert picture(100 + plots.SAME_SHADE) == first
+    assert picture(101 + plots.SAME_SHADE) != first
+
+
+def test_a_picture_of_what_was_trained_here_replaces_none_that_is_there(project):
+    first = picture(100, keep=True)
+    assert picture(200, keep=True) == first
+    (project / "figures" / "test.png").unlink()
+    assert picture(200, keep=True) != first
+
+
+def test_a_file_that_is_no_picture_is_replaced(project):
+    (project / "figures").mkdir()
+    (project / "figures" / "test.png").write_bytes(b"broken")
+    assert picture(100) != b"broken"
 
 
 def test_an_animation_is_the_same_on_each_run_and_written_only_if_asked(axes, project):

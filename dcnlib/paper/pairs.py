@@ -10,7 +10,7 @@ from dcnlib.utils.statistics import mcnemar_p_value, paired_difference
 
 
 class WrongAlone(NamedTuple):
-    """How many test images only one of two runs got wrong, and how many only the other."""
+    """How many images only one of two runs got wrong, and how many only the other."""
 
     this: int
     other: int
@@ -21,36 +21,36 @@ class WrongAlone(NamedTuple):
         return mcnemar_p_value(*self)
 
 
-def wrong_alone(this: Record, other: Record) -> WrongAlone:
-    """Compare two tested runs by their wrong images. Raises ValueError if they were tested on other images."""
-    check_same_images(this, other)
-    mine, theirs = wrong_images(this), wrong_images(other)
+def wrong_alone(this: Record, other: Record, split: str = "test") -> WrongAlone:
+    """Compare two runs by their wrong images of a split. Raises ValueError if these aren't the same images."""
+    check_same_images(this, other, split)
+    mine, theirs = wrong_images(this, split), wrong_images(other, split)
     return WrongAlone(len(mine - theirs), len(theirs - mine))
 
 
-def check_same_images(this: Record, other: Record) -> None:
-    """Raise ValueError unless two runs were tested on the same images."""
-    if this["data"]["test"] != other["data"]["test"]:
-        raise ValueError(f"{this['name']} and {other['name']} were tested on other images")
+def check_same_images(this: Record, other: Record, split: str = "test") -> None:
+    """Raise ValueError unless two runs answered the same images of a split."""
+    if this["data"][split] != other["data"][split]:
+        raise ValueError(f"{this['name']} and {other['name']} have other {split} images")
 
 
-def wrong_images(run: Record) -> set[int]:
-    """Which test images a run got wrong. Records from before these were listed have them in the record `wrong-images`,
-    measured with the shipped weights. Raises ValueError where neither tells."""
-    if "wrong" in run["test"]:
-        return set(run["test"]["wrong"])
+def wrong_images(run: Record, split: str = "test") -> set[int]:
+    """Which images of a split a run got wrong. Records from before these were listed have them in the record
+    `wrong-images`, measured with the shipped weights. Raises ValueError where neither tells."""
+    if "wrong" in run[split]:
+        return set(run[split]["wrong"])
     listed = load_record("wrong-images")["models"].get(run["name"])
-    if listed is None or listed["test"]["errors"] != run["test"]["errors"]:
-        raise ValueError(f"no record lists the test images that {run['name']} got wrong")
-    return set(listed["test"]["wrong"])
+    if listed is None or listed[split]["errors"] != run[split]["errors"]:
+        raise ValueError(f"no record lists the {split} images that {run['name']} got wrong")
+    return set(listed[split]["wrong"])
 
 
-def pairs_table(this: Record, others: Iterable[Record]) -> str:
-    """Markdown: one run beside others on the same test images: wrong alone, difference of the errors, McNemar's p."""
+def pairs_table(this: Record, others: Iterable[Record], split: str = "test") -> str:
+    """Markdown: one run beside others on the same images: wrong alone, difference of the errors, McNemar's p."""
     rows = [["against", "wrong alone: this, the other", "difference, points (95 % interval)", "p"]]
     for other in others:
-        name, pair = other["name"], wrong_alone(this, other)
-        difference, low, high = (100 * value for value in paired_difference(*pair, this["test"]["count"]))
+        name, pair = other["name"], wrong_alone(this, other, split)
+        difference, low, high = (100 * value for value in paired_difference(*pair, this[split]["count"]))
         rows.append(
             [
                 TITLES[name] if name in TITLES else str(name),

@@ -10,7 +10,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image
+from PIL import Image, ImageSequence
 from torch import Tensor
 
 from dcnlib.core.dcn import Attention, DynamicCapacityNetwork
@@ -42,17 +42,20 @@ MODELS = {
     "perturbed-topk": "#000000",
     "soft-attention": GREY,
 }
+SAME_SHADE = 4  # of 255: what two machines' last digits come to in a picture, and no eye sees
 MAP_COLORS = plt.get_cmap("viridis").with_extremes(bad="#bbbbbb")
 
 
-def save_figure(figure: Figure, name: str, *, save: bool) -> None:
-    """Write `figures/NAME.png` of the project if `save`, whole or not at all; the file is the same on each run of the
-    same machine."""
+def save_figure(figure: Figure, name: str, *, save: bool, keep: bool = False) -> None:
+    """Write `figures/NAME.png` of the project if `save`, whole or not at all.
+
+    A file that shows the same already stays untouched, since another machine's last digits change a shade here and
+    there. keep: so does any file that is there, since what is trained for a picture differs between machines.
+    """
     if save:
-        atomic_write(
-            _figures() / f"{name}.png",
-            lambda file: figure.savefig(file, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None}),
-        )
+        with BytesIO() as file:
+            figure.savefig(file, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+            _save(file.getvalue(), _figures() / f"{name}.png", keep=keep)
 
 
 def animate(figure: Figure, draw: Callable[[int], object], frames: int, *, seconds: float = 0.8) -> bytes:
@@ -75,14 +78,35 @@ def animate(figure: Figure, draw: Callable[[int], object], frames: int, *, secon
         return file.getvalue()
 
 
-def save_animation(gif: bytes, name: str, *, save: bool) -> None:
-    """Write what `animate` made to `figures/NAME.gif` of the project if `save`, whole or not at all."""
+def save_animation(gif: bytes, name: str, *, save: bool, keep: bool = False) -> None:
+    """Write what `animate` made to `figures/NAME.gif` of the project if `save`: as `save_figure` does."""
     if save:
-        atomic_write(_figures() / f"{name}.gif", lambda file: file.write(gif))
+        _save(gif, _figures() / f"{name}.gif", keep=keep)
 
 
 def _figures() -> Path:
     return project_root() / "figures"
+
+
+def _save(content: bytes, path: Path, *, keep: bool) -> None:
+    if not (path.is_file() and (keep or _shows_the_same(content, path))):
+        atomic_write(path, lambda file: file.write(content))
+
+
+def _shows_the_same(content: bytes, path: Path) -> bool:
+    """Whether a picture has the frames of the one in a file, up to `SAME_SHADE` of 255 in each pixel."""
+    try:
+        with Image.open(BytesIO(content)) as new, Image.open(path) as old:
+            if (new.size, getattr(new, "n_frames", 1)) != (old.size, getattr(old, "n_frames", 1)):
+                return False
+            pairs = zip(ImageSequence.Iterator(new), ImageSequence.Iterator(old), strict=True)
+            return all(
+                np.abs(np.subtract(*(np.asarray(frame.convert("RGB"), dtype=int) for frame in pair))).max()
+                <= SAME_SHADE
+                for pair in pairs
+            )
+    except OSError:  # what is there is no picture
+        return False
 
 
 def show_image(axes: Axes, image: Tensor | np.ndarray, title: str = "") -> Axes:

@@ -169,5 +169,5 @@ def test_runs_tested_on_other_images_are_not_compared():
     name = "house-numbers-dcn-k8-seed1"
     other = record_of(name)
     other["data"]["test"]["split"] = "validation"
-    with pytest.raises(ValueError, match=f"{name} and house-numbers-fine were tested on other images"):
+    with pytest.raises(ValueError, match=f"{name} and house-numbers-fine have other test images"):
         number_targets(loader(**{name: other}))

@@ -95,7 +95,7 @@ def test_runs_on_other_images_are_not_compared():
     one, other = (record_of(StudyRun("coarse", 30, seed)) for seed in (0, 1))
     assert wrong_alone(one, other) == WrongAlone(10, 10)
     other["data"]["test"] = TEST | {"seed": 6}
-    with pytest.raises(ValueError, match="coarse-30-seed0 and coarse-30-seed1 were tested on other images"):
+    with pytest.raises(ValueError, match="coarse-30-seed0 and coarse-30-seed1 have other test images"):
         wrong_alone(one, other)
 
 
