@@ -91,7 +91,8 @@ def test_every_experiment_has_a_complete_record(name):
     assert record["settings"]["epochs"] == experiment.epochs == len(record["curves"]["validation_error"])
     assert record["settings"].items() >= experiment.settings.items()
     data = experiment.spec.task.name
-    assert record["data"]["train"].items() >= (TRAINED_ON[data] | {"fresh": not experiment.fixed}).items()
+    source = {"source": experiment.source} if experiment.source else {}
+    assert record["data"]["train"].items() >= (TRAINED_ON[data] | {"fresh": not experiment.fixed} | source).items()
     assert record["validation"]["error"] == min(record["curves"]["validation_error"])
     assert record["test"]["count"] == record["data"]["test"]["count"] == TESTED_ON[data]
     assert record["data"]["test"] | {"split": "validation"} != record["data"]["validation"]

@@ -21,13 +21,14 @@ from dcnlib.utils.records import Record, load_record
 
 @dataclass(frozen=True)
 class Experiment:
-    """A model, how many epochs it is trained, where else its `TrainingSettings` aren't the default, and whether its
-    training images are fixed instead of fresh each epoch."""
+    """A model, how many epochs it is trained, where else its `TrainingSettings` aren't the default, whether its images
+    for training are fixed instead of fresh each epoch, and the source of all, if it isn't the task's usual one."""
 
     spec: Spec
     epochs: int
     settings: dict[str, Any] = field(default_factory=dict)
     fixed: bool = False
+    source: str | None = None
 
 
 NUMBER_EPOCHS = {"coarse": 100, "fine": 30, "dcn-k8": 100}
@@ -79,18 +80,24 @@ STUDY_MODELS: dict[str, Spec] = {
     **{f"dcn-k8-hints{weight:g}": DCNSpec(hint_weight=weight) for weight in (0.01, 1.0)},
     "dcn-k8-relative-hints": DCNSpec(hint="relative", hint_weight=1.0),
 }
-# The runs with several seeds, and those of the studies of k and hints: all by one recipe.
+# The house numbers of machines without photographs: trained on numbers that the library renders, which are everywhere.
+RENDERED = "rendered-numbers-dcn-k8"
+# Runs that have records as they come: those with several seeds and those of the studies of k and hints, all by one
+# recipe, and the one of rendered numbers.
 STUDIES: dict[str, Experiment] = {
-    run.name: Experiment(
-        STUDY_MODELS[run.model],
-        epochs=run.epochs,
-        settings={
-            **(EXPERIMENTS[run.model].settings if run.model in EXPERIMENTS else {}),
-            **{"precision": "bfloat16", "seed": run.seed},
-        },
-        fixed=run.fixed,
-    )
-    for run in STUDY_RUNS.values()
+    RENDERED: Experiment(NUMBER_MODELS["dcn-k8"], epochs=60, settings={"precision": "bfloat16"}, source="rendered"),
+    **{
+        run.name: Experiment(
+            STUDY_MODELS[run.model],
+            epochs=run.epochs,
+            settings={
+                **(EXPERIMENTS[run.model].settings if run.model in EXPERIMENTS else {}),
+                **{"precision": "bfloat16", "seed": run.seed},
+            },
+            fixed=run.fixed,
+        )
+        for run in STUDY_RUNS.values()
+    },
 }
 
 
@@ -130,7 +137,8 @@ def experiment_job(name: str, *, device: str = "auto") -> SpecJob:
     usual: dict[str, Any] = {"epochs": experiment.epochs, "device": device, "compile": can_compile()}
     settings = TrainingSettings(**usual | experiment.settings)
     ks = TEST_KS if name in STUDIES and isinstance(experiment.spec, DCNSpec) else ()
-    return SpecJob(name=name, spec=experiment.spec, settings=settings, fixed=experiment.fixed, test=True, test_ks=ks)
+    images: dict[str, Any] = {"source": experiment.source, "fixed": experiment.fixed}
+    return SpecJob(name=name, spec=experiment.spec, settings=settings, test=True, test_ks=ks, **images)
 
 
 def find_experiment(name: str) -> Experiment:

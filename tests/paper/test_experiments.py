@@ -297,3 +297,11 @@ def test_the_table_of_runs_that_never_saw_the_test_set_says_so():
     assert "test" not in told
     rate = ErrorRate.from_record(load_record("coarse")["validation"])
     assert f"| coarse model | {100 * rate.fraction:.2f} (" in told
+
+
+def test_the_numbers_of_machines_without_photographs_need_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("DCNLIB_DATA", str(tmp_path))
+    job = experiments.experiment_job(experiments.RENDERED)
+    assert job.source == "rendered"
+    for split in ("train", "validation", "test"):
+        assert job.load(split).describe()["source"] == "rendered"
