@@ -3,11 +3,12 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
+from dcnlib.core.every_k import TrainingK, check_every_k, draw_k
 from dcnlib.core.geometry import Geometry, derive_geometry
 from dcnlib.core.hints import Hint, hint_between, vector_curves
 from dcnlib.core.network import CheckedNetwork, check_logits, explained
@@ -53,10 +54,14 @@ class DynamicCapacityNetwork(CheckedNetwork):
     k: patches per image, 0..cells. policy: where they are, a name of `POLICIES` or a function of the `FirstLook`. Each
     call may have others, `dcn(images, k=..., policy=...)`. image_shape: (C, H, W); if given, the trio is
     checked against it here, else at the first call. geometry: where a cell looks; worked out from the modules if they
-    are sequences of convolutions and pools, else it must be given. hint_weight, objective, hint: see `loss`.
+    are sequences of convolutions and pools, else it must be given. hint_weight, objective, hint, first_share and
+    training_k: see `loss`.
 
     Raises ValueError if the three don't fit each other, with what was found and what is needed.
     """
+
+    # Options younger than the first runs, and what those had: a run's identity names them only if they differ.
+    YOUNGER: ClassVar = {"first_share": 0.0, "training_k": "fixed"}
 
     def __init__(
         self,
@@ -71,9 +76,11 @@ class DynamicCapacityNetwork(CheckedNetwork):
         hint_weight: float = 0.1,
         objective: Objective = "sum",
         hint: Hint = "distance",
+        first_share: float = 0.0,
+        training_k: TrainingK = "fixed",
     ) -> None:
         super().__init__(image_shape)
-        check_k(k)
+        check_every_k(k, first_share, training_k)
         if objective not in get_args(Objective):
             raise ValueError(f"objective must be one of {get_args(Objective)}, got {objective!r}")
         if hint not in get_args(Hint):
@@ -89,6 +96,8 @@ class DynamicCapacityNetwork(CheckedNetwork):
         self.hint_weight = hint_weight
         self.objective = objective
         self.hint = hint
+        self.first_share = first_share
+        self.training_k: TrainingK = training_k
         if image_shape is not None:
             check_k(k, self._count_cells(image_shape))
 
@@ -176,14 +185,27 @@ class DynamicCapacityNetwork(CheckedNetwork):
         "convex": (1 - hint_weight) * cross_entropy + hint_weight * hint, the same direction up to scale.
         hint "relative" is another measure of it, see `hint_between`. Beside the terms, the parts tell how long the
         vectors are and how far apart, see `vector_curves`.
+
+        Both of these are off in the paper. first_share: of the loss, what the first prediction's cross-entropy gets, so
+        that k = 0 is trained too: (1 - first_share) * the above + first_share * cross_entropy(o_c). training_k: how the
+        k of a step is drawn in training mode, if none is given, see `draw_k`.
         """
+        if k is None and self.training:
+            k = draw_k(self.k, self.training_k)
         self._check_call(images, k)
         look = self._look(images, k)
         if look.cells.shape[1] == 0:
             loss = cross_entropy(look.logits, labels)
             return loss, {"cross_entropy": loss.detach()}
         coarse_vectors = gather_cells(look.first.coarse_map, look.cells)
-        return self._objective(look.logits, labels, coarse_vectors, look.fine_vectors)
+        loss, parts = self._objective(look.logits, labels, coarse_vectors, look.fine_vectors)
+        if self.first_share == 0:
+            return loss, parts
+        # The coarse map goes through the top as a refined one does, with batch statistics in training mode.
+        coarse_logits = look.first.passes.refined(look.cells[:, :0], look.fine_vectors[:, :0])
+        first = cross_entropy(coarse_logits, labels)
+        loss = (1 - self.first_share) * loss + self.first_share * first
+        return loss, parts | {"first_cross_entropy": first.detach()}
 
     def _objective(
         self, logits: Tensor, labels: Tensor, coarse_vectors: Tensor, fine_vectors: Tensor

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from dcnlib.core.dcn import DynamicCapacityNetwork, Objective
+from dcnlib.core.every_k import TrainingK
 from dcnlib.core.hints import Hint
 from dcnlib.core.network import SingleCapacityNetwork
 from dcnlib.models.tasks import CLUTTERED_MNIST, Task, make_task
@@ -45,13 +46,13 @@ class Spec(ABC):
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "task"}
 
     def describe(self) -> Record:
-        """What a record says of the model. Policy and hint stand in it where they aren't the paper's, and the task
-        where it isn't Cluttered MNIST."""
+        """What a record says of the model. Policy, hint, share and drawing of k stand in it where they aren't the
+        paper's, and the task where it isn't Cluttered MNIST."""
         described = {"kind": self.kind, **self.options(), **self.task.describe()}
         return {name: value for name, value in described.items() if (name, value) not in PAPERS.items()}
 
 
-PAPERS: Record = {"policy": "entropy-gradient", "hint": "distance"}
+PAPERS: Record = {"policy": "entropy-gradient", "hint": "distance", **DynamicCapacityNetwork.YOUNGER}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,11 @@ class DCNSpec(Spec):
     hint: Hint = PAPERS["hint"]
     """What hints measure: the squared distance of coarse and fine vectors, or relative, that by the fine ones' squared
     length."""
+    first_share: float = PAPERS["first_share"]
+    """What the first prediction gets of the loss; 0 in the paper."""
+    training_k: TrainingK = PAPERS["training_k"]
+    """Patches of a training step: fixed, or drawn from 1..k, uniform or reciprocal, which draws n as often as 1/n
+    says."""
 
     def build(self) -> nn.Module:
         top, coarse, fine = self.task.boxes("top", "coarse", "fine")

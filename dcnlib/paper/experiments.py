@@ -10,7 +10,7 @@ from dcnlib.models.pretrained import NUMBER_MODELS, PRETRAINED, load_pretrained,
 from dcnlib.models.specs import DCNSpec, Spec, seeded_model
 from dcnlib.models.tasks import HouseNumbersTask
 from dcnlib.paper.profiles import Profile, check_profile
-from dcnlib.paper.runs import NUMBER_RUNS, ROWS, STUDY_RUNS, TEST_KS, TRAIN_KS
+from dcnlib.paper.runs import EQUAL_EPOCHS, EVERY_K_RUNS, NUMBER_RUNS, ROWS, STUDY_RUNS, TEST_KS, TRAIN_KS
 from dcnlib.training.loop import fit
 from dcnlib.training.run import Run
 from dcnlib.training.settings import TrainingSettings
@@ -98,6 +98,30 @@ STUDIES: dict[str, Experiment] = {
         )
         for run in STUDY_RUNS.values()
     },
+}
+# One network for every budget. k is a whole number of Python that differs from step to step, for which torch.compile
+# would make the step anew each time.
+EVERY_K = DCNSpec(k=16, first_share=0.5, training_k="uniform")
+EVERY_K_MODELS: dict[str, Spec] = {
+    "share0": replace(EVERY_K, first_share=0.0),
+    "share0.25": replace(EVERY_K, first_share=0.25),
+    "fixed": replace(EVERY_K, training_k="fixed"),
+    "reciprocal": replace(EVERY_K, training_k="reciprocal"),
+    "no-hints": replace(EVERY_K, hint_weight=0.0),
+    "hints1": replace(EVERY_K, hint_weight=1.0),
+}
+STUDIES |= {
+    run.name: Experiment(
+        EVERY_K_MODELS.get(run.choice, EVERY_K),
+        epochs=EQUAL_EPOCHS,
+        settings={
+            "precision": "bfloat16",
+            "compile": False,
+            "seed": run.seed,
+            "mean_decay": None if run.choice == "no-means" else 0.999,
+        },
+    )
+    for run in EVERY_K_RUNS
 }
 
 

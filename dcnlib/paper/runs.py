@@ -88,3 +88,24 @@ VIEWS = {
 K_RUNS = tuple(StudyRun(f"dcn-k{k}-hints", EQUAL_EPOCHS) for k in TRAIN_KS)
 HINT_RUNS = tuple(StudyRun(model, EQUAL_EPOCHS) for model in ("dcn-k8-no-hints", *HINTS, "dcn-k8-hints"))
 STUDY_RUNS = {run.name: run for runs in (*VIEWS.values(), K_RUNS, HINT_RUNS) for run in runs}
+
+
+@dataclass(frozen=True)
+class EveryKRun:
+    """A run, with a seed, of the network that is trained for every budget, or of it with another `choice`."""
+
+    choice: str = ""
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"dcn-every-k{f'-{self.choice}' if self.choice else ''}{f'-seed{self.seed}' if self.seed else ''}"
+
+
+# What differs in each run of the ablation, one seed each: the first prediction's share of the loss, how k is drawn, the
+# hints, and running means of the weights.
+EVERY_K_CHOICES = ("share0", "share0.25", "fixed", "reciprocal", "no-hints", "hints1", "no-means")
+EVERY_K_RUNS = (
+    *(EveryKRun(seed=seed) for seed in range(STUDY_SEEDS)),
+    *(EveryKRun(choice) for choice in EVERY_K_CHOICES),
+)

@@ -98,6 +98,8 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
         **options: Any,
     ) -> None:
         super().__init__(policy=learned_scores, **options)
+        if self.first_share or self.training_k != "fixed":
+            raise ValueError("first_share and training_k are for a DynamicCapacityNetwork: this one's loss has neither")
         if not 0 < sigma < math.inf:
             raise ValueError(f"sigma must be positive and finite, got {sigma}")
         check_samples(samples)

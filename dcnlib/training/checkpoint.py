@@ -43,6 +43,7 @@ class Training:
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     best_weights: dict[str, Tensor]
+    means: dict[str, Tensor] = field(default_factory=dict)  # of the weights; none unless the settings ask for them
     progress: Progress = field(default_factory=Progress)
 
 
@@ -57,6 +58,7 @@ def save_checkpoint(path: Path, identity: Record, here: Record, training: Traini
         "schedule": training.schedule.state_dict(),
         "progress": progress | {"sums": {part: value.cpu() for part, value in progress["sums"].items()}},
         "best_weights": training.best_weights,
+        "means": {name: mean.cpu() for name, mean in training.means.items()},
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "mps_rng": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
@@ -77,11 +79,14 @@ def resume(path: Path, identity: Record, here: Record, training: Training) -> No
         check_same(path.parent, content["identity"], identity, later)
         check_fit(content["model"], training.model, str(path))
         check_fit(content["best_weights"], training.model, str(path))
+        if training.means:
+            check_fit(content["means"], training.model, str(path))
         training.optimizer.load_state_dict(content["optimizer"])
         _check_moments(training.optimizer, path)
         training.schedule.load_state_dict(content["schedule"])
         training.progress = Progress(**content["progress"])
         training.best_weights = content["best_weights"]
+        training.means = {name: content["means"][name].to(mean.device) for name, mean in training.means.items()}
         torch.set_rng_state(content["torch_rng"])
         if torch.cuda.is_available() and len(content["cuda_rng"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(content["cuda_rng"])

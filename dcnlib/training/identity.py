@@ -111,9 +111,11 @@ def _options(part: nn.Module) -> Record:
     """The attributes that say what a part does. Those of torch's own layers stand in what they say of themselves."""
     if type(part).__module__.startswith("torch.nn"):
         return {}
+    younger = getattr(type(part), "YOUNGER", {})
     return {
         key: value if isinstance(value, bool | int | str) else text
         for key, value in vars(part).items()
+        if (key, value) not in younger.items()
         # A method that was put in another one's place is no option.
         if not key.startswith("_") and key != "training" and not callable(getattr(type(part), key, None))
         if (text := _plain(value)) is not None

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from dcnlib.training.evaluation import Data
+from dcnlib.training.identity import differences
 from dcnlib.training.loop import fit
 from dcnlib.training.run import Run
 from dcnlib.training.settings import TrainingSettings
@@ -101,7 +102,9 @@ class JobFolder:
         """Say in the folder what the job is. Raises ValueError if it is another one's."""
         told = {"name": job.name, "model": job.describe(), "settings": asdict(job.settings), "test": job.test}
         kept = read_record(self.job_path) if self.job_path.is_file() else told
-        if differing := [part for part in ("name", "model", "settings") if kept.get(part) != told[part]]:
+        parts = ("name", "model", "settings")
+        # A job of an earlier version says nothing of settings that came later.
+        if differing := [part for part in parts if differences({part: kept.get(part)}, {part: told[part]})]:
             raise ValueError(
                 f"{self.run.folder} holds a job that differs in {', '.join(differing)}: choose another folder, or "
                 f"delete it; it has {[kept.get(part) for part in differing]}"

@@ -22,6 +22,7 @@ from dcnlib.training.evaluation import evaluate
 from dcnlib.training.identity import check_same, identify
 from dcnlib.training.interrupt import Stop, Stopped, stopping_between_steps
 from dcnlib.training.loading import Data, count_batches, evaluation_batches, training_batches
+from dcnlib.training.means import first_means, in_place_of_weights, update_means
 from dcnlib.training.run import Run
 from dcnlib.training.settings import TrainingSettings
 from dcnlib.training.watch import Watch
@@ -107,7 +108,8 @@ class _Trainer:
         self.steps = count_batches(train_data, settings.batch_size)
         optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
         schedule = one_cycle(optimizer, settings, self.steps)
-        self.training = Training(model, optimizer, schedule, weights_of(model))
+        means = {} if settings.mean_decay is None else first_means(model)
+        self.training = Training(model, optimizer, schedule, weights_of(model), means)
         if run and run.checkpoint_path.is_file():
             resume(run.checkpoint_path, identity, self.here, self.training)
         self.classes = _count_classes(model, validation_data, device)
@@ -136,6 +138,8 @@ class _Trainer:
                 self.training.schedule.step()
                 state.add({"loss": loss, **parts})
                 state.step += 1
+                if settings.mean_decay is not None:
+                    update_means(self.training.means, model, settings.mean_decay, state.epoch * self.steps + state.step)
                 due = time.perf_counter() - self.saved >= self.checkpoint_seconds and state.step < self.steps
                 if due or stop.signal is not None:
                     self._save()
@@ -176,11 +180,12 @@ class _Trainer:
     def _validate(self) -> Record:
         """Error and loss on the validation data; the best weights are those of the lowest error so far."""
         state = self.training.progress
-        validation = evaluate(self.model, self.validation_data, workers=self.settings.workers)
-        self.watch.see_validation(validation.loss, state.epoch + 1)
-        if not state.best or validation.rate.fraction < state.best["error"]:
-            state.best = {"epoch": state.epoch + 1, **validation.as_record()}
-            self.training.best_weights = weights_of(self.model)
+        with in_place_of_weights(self.training.means, self.model):
+            validation = evaluate(self.model, self.validation_data, workers=self.settings.workers)
+            self.watch.see_validation(validation.loss, state.epoch + 1)
+            if not state.best or validation.rate.fraction < state.best["error"]:
+                state.best = {"epoch": state.epoch + 1, **validation.as_record()}
+                self.training.best_weights = weights_of(self.model)
         return {"validation_error": validation.rate.fraction, "validation_loss": validation.loss}
 
     def _leave_if(self, stop: Stop) -> None:

@@ -33,6 +33,9 @@ class TrainingSettings:
     """The largest norm of all gradients together, to which longer ones are scaled; None leaves them as they are."""
     warm_up: float = 0.3
     """The share of all steps after which the learning rate peaks."""
+    mean_decay: float | None = None
+    """Decay a step of the running mean of all weights that validation and the saved weights are of; None takes the
+    weights themselves."""
     workers: int = 0
     """Processes that make batches beside the training; 0 makes them in its own."""
 
@@ -50,6 +53,8 @@ class TrainingSettings:
             raise ValueError(f"seed must be below 2**32, got {self.seed}")
         if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
             raise ValueError(f"clip_norm must be positive, or None for no clipping, got {self.clip_norm}")
+        if self.mean_decay is not None and not 0 < self.mean_decay < 1:
+            raise ValueError(f"mean_decay must lie between 0 and 1, or be None for no mean, got {self.mean_decay}")
         if not 0 < self.warm_up < 1:
             raise ValueError(f"warm_up must lie between 0 and 1, got {self.warm_up}")
         if self.precision not in get_args(Precision):

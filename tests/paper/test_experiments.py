@@ -20,6 +20,7 @@ from dcnlib.paper.experiments import EXPERIMENTS, experiment_job, run_experiment
 from dcnlib.paper.profiles import number_validation_set, validation_set
 from dcnlib.paper.promote import promote
 from dcnlib.paper.reported import REPORTED, TITLES
+from dcnlib.paper.runs import EVERY_K_RUNS, TEST_KS
 from dcnlib.paper.tables import results_table
 from dcnlib.rivals.ram import RecurrentAttentionModel
 from dcnlib.training.run import Run
@@ -305,3 +306,25 @@ def test_the_numbers_of_machines_without_photographs_need_none(monkeypatch, tmp_
     assert job.source == "rendered"
     for split in ("train", "validation", "test"):
         assert job.load(split).describe()["source"] == "rendered"
+
+
+@pytest.mark.parametrize("run", EVERY_K_RUNS, ids=lambda run: run.name)
+def test_each_run_for_every_budget_differs_in_what_its_name_says(run):
+    usual, own = experiment_job("dcn-every-k"), experiment_job(run.name)
+    differing = {
+        key
+        for one, other in ((usual.spec.options(), own.spec.options()), (vars(usual.settings), vars(own.settings)))
+        for key in one
+        if one[key] != other[key]
+    }
+    part = {
+        "share0": "first_share",
+        "share0.25": "first_share",
+        "fixed": "training_k",
+        "reciprocal": "training_k",
+        "no-hints": "hint_weight",
+        "hints1": "hint_weight",
+        "no-means": "mean_decay",
+    }
+    assert differing == ({part[run.choice]} if run.choice else set()) | ({"seed"} if run.seed else set())
+    assert own.test_ks == TEST_KS

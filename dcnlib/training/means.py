@@ -1,0 +1,44 @@
+"""Running means of a model's weights, which often answer better than the weights of any one step."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+Weights = dict[str, Tensor]
+
+
+@torch.no_grad()
+def update_means(means: Weights, model: nn.Module, decay: float, step: int) -> None:
+    """Take a model's weights after training step number `step`, from 1, into their running means.
+
+    mean = d * mean + (1 - d) * weights. d is `decay`, and less in the first steps, (step - 1) / step, which makes a
+    plain mean of all steps until there are 1 / (1 - decay) of them, so that the initial weights leave no trace.
+    Statistics of batch norm are averaged like weights; whole numbers, such as counts of steps, are the model's own.
+    """
+    d = min(decay, (step - 1) / step)
+    for name, weights in model.state_dict().items():
+        if weights.is_floating_point():
+            means[name].lerp_(weights.to(means[name]), 1 - d)
+        else:
+            means[name].copy_(weights)
+
+
+@contextmanager
+def in_place_of_weights(means: Weights, model: nn.Module) -> Iterator[None]:
+    """Let a model answer with the means, if there are any, and give it its own weights back afterwards."""
+    if not means:
+        yield
+        return
+    own = {name: weights.clone() for name, weights in model.state_dict().items()}
+    model.load_state_dict(means)
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)
+
+
+def first_means(model: nn.Module) -> Weights:
+    """Where means begin: a copy of a model's weights, on its device."""
+    return {name: weights.detach().clone() for name, weights in model.state_dict().items()}
