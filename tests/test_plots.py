@@ -17,6 +17,7 @@ from PIL import Image, ImageSequence
 
 from dcnlib import Geometry, plots
 from dcnlib.plots.network import PARTS, network_diagram
+from dcnlib.plots.saving import SAME_SHADE
 from dcnlib.utils.statistics import ErrorRate
 
 
@@ -183,8 +184,8 @@ def picture(shade, **options):
 
 def test_a_file_that_shows_the_same_to_the_eye_is_not_written_again(project):
     first = picture(100)
-    assert picture(100 + plots.SAME_SHADE) == first
-    assert picture(101 + plots.SAME_SHADE) != first
+    assert picture(100 + SAME_SHADE) == first
+    assert picture(101 + SAME_SHADE) != first
 
 
 def test_a_picture_of_what_was_trained_here_replaces_none_that_is_there(project):
@@ -233,3 +234,21 @@ def test_a_part_that_the_diagram_lacks_is_refused():
 
 def test_each_model_has_a_colour_of_its_own():
     assert len(set(plots.MODELS.values())) == len(plots.MODELS)
+
+
+def test_pixels_inside_are_those_of_any_box_of_the_image():
+    boxes = torch.tensor([[[0, 0, 2, 3], [1, 1, 4, 2]], [[-2, 3, 1, 9], [5, 5, 6, 6]]])
+    inside = plots.pixels_inside(boxes, range(4), range(5))
+    for image, some in zip(inside, boxes.tolist(), strict=True):
+        for y in range(4):
+            for x in range(5):
+                assert image[y, x] == any(top <= y < bottom and left <= x < right for top, left, bottom, right in some)
+
+
+def test_the_searchlight_shows_the_boxes_as_they_are_and_dims_the_rest(axes):
+    plots.show_searchlight(axes, torch.ones(1, 6, 8), torch.tensor([[1, 2, 3, 5]]))
+    shown = np.asarray(axes.images[0].get_array())
+    lit = np.zeros((6, 8), dtype=bool)
+    lit[1:3, 2:5] = True
+    assert (shown[lit] == 1).all()
+    assert (shown[~lit] < 0.5).all()

@@ -1,22 +1,21 @@
 """Pictures for notebooks and README. Functions draw on Axes and return them; only `save_...` functions write."""
 
-from collections.abc import Callable, Mapping, Sequence
-from io import BytesIO
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image, ImageSequence
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from dcnlib.core.dcn import Attention, DynamicCapacityNetwork
 from dcnlib.core.geometry import Geometry
 from dcnlib.data.house_numbers.numbers import NO_DIGIT
-from dcnlib.utils.files import atomic_write, project_root
+from dcnlib.plots.saving import animate as animate
+from dcnlib.plots.saving import save_animation as save_animation
+from dcnlib.plots.saving import save_figure as save_figure
 from dcnlib.utils.records import Record
 from dcnlib.utils.statistics import ErrorRate
 
@@ -42,71 +41,7 @@ MODELS = {
     "perturbed-topk": "#000000",
     "soft-attention": GREY,
 }
-SAME_SHADE = 4  # of 255: what two machines' last digits come to in a picture, and no eye sees
 MAP_COLORS = plt.get_cmap("viridis").with_extremes(bad="#bbbbbb")
-
-
-def save_figure(figure: Figure, name: str, *, save: bool, keep: bool = False) -> None:
-    """Write `figures/NAME.png` of the project if `save`, whole or not at all.
-
-    A file that shows the same already stays untouched, since another machine's last digits change a shade here and
-    there. keep: so does any file that is there, since what is trained for a picture differs between machines.
-    """
-    if save:
-        with BytesIO() as file:
-            figure.savefig(file, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
-            _save(file.getvalue(), _figures() / f"{name}.png", keep=keep)
-
-
-def animate(figure: Figure, draw: Callable[[int], object], frames: int, *, seconds: float = 0.8) -> bytes:
-    """A GIF that shows `figure` after each of draw(0), draw(1), ..., draw(frames - 1), for `seconds`, over and over.
-
-    The last frame stays three times as long. All frames share the first one's size and 64 colours of the last one.
-    """
-    images = []
-    for frame in range(frames):
-        draw(frame)
-        with BytesIO() as file:
-            figure.savefig(file, format="png", dpi=80)
-            images.append(Image.open(file).convert("RGB"))
-    palette = images[-1].quantize(64)
-    images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    milliseconds = round(1000 * seconds)
-    with BytesIO() as file:
-        durations = [milliseconds] * (frames - 1) + [3 * milliseconds]
-        images[0].save(file, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
-        return file.getvalue()
-
-
-def save_animation(gif: bytes, name: str, *, save: bool, keep: bool = False) -> None:
-    """Write what `animate` made to `figures/NAME.gif` of the project if `save`: as `save_figure` does."""
-    if save:
-        _save(gif, _figures() / f"{name}.gif", keep=keep)
-
-
-def _figures() -> Path:
-    return project_root() / "figures"
-
-
-def _save(content: bytes, path: Path, *, keep: bool) -> None:
-    if not (path.is_file() and (keep or _shows_the_same(content, path))):
-        atomic_write(path, lambda file: file.write(content))
-
-
-def _shows_the_same(content: bytes, path: Path) -> bool:
-    """Whether a picture has the frames of the one in a file, up to `SAME_SHADE` of 255 in each pixel."""
-    try:
-        with Image.open(BytesIO(content)) as new, Image.open(path) as old:
-            if (new.size, getattr(new, "n_frames", 1)) != (old.size, getattr(old, "n_frames", 1)):
-                return False
-            pairs = zip(ImageSequence.Iterator(new), ImageSequence.Iterator(old), strict=True)
-            return all(
-                np.abs(np.subtract(*(np.asarray(frame.convert("RGB"), dtype=int) for frame in pair))).max()
-                <= SAME_SHADE
-                for pair in pairs
-            )
-    except OSError:  # what is there is no picture
-        return False
 
 
 def show_image(axes: Axes, image: Tensor | np.ndarray, title: str = "") -> Axes:
@@ -127,9 +62,8 @@ def draw_boxes(axes: Axes, boxes: Tensor, *, color: str = ORANGE, numbers: bool 
     for number, (top, left, bottom, right) in enumerate(boxes.tolist(), start=1):
         axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=color, linewidth=width))
         if numbers:
-            axes.text(
-                left + 1, top + 1, str(number), color=color, fontsize=7, va="top", fontweight="bold", clip_on=True
-            )
+            text = axes.text(left + 1, top + 1, str(number), color=color, fontsize=7, va="top", clip_on=True)
+            text.set(fontweight="bold", path_effects=[withStroke(linewidth=2, foreground="black")])
     return axes
 
 
@@ -144,16 +78,31 @@ def draw_path(axes: Axes, places: Tensor) -> Axes:
 def draw_outline(axes: Axes, boxes: Tensor, *, color: str = ORANGE, dim: float = 0.0) -> Axes:
     """The common outline of boxes (n, 4) in pixels, within the Axes' limits; what lies outside is darkened by `dim`."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    rows, columns = torch.arange(int(top), int(bottom)), torch.arange(int(left), int(right))
-    first_row, first_column, end_row, end_column = (edge[:, None] for edge in boxes.unbind(1))
-    in_rows = (rows >= first_row) & (rows < end_row)
-    in_columns = (columns >= first_column) & (columns < end_column)
-    inside = (in_rows[:, :, None] & in_columns[:, None, :]).any(0).numpy()
+    inside = pixels_inside(boxes, range(int(top), int(bottom)), range(int(left), int(right))).numpy()
     shade = np.where(inside[..., None], 0.0, [0.0, 0.0, 0.0, dim])
     axes.imshow(shade, extent=(left, right, bottom, top), interpolation="nearest")
     if inside.any() and not inside.all():  # matplotlib warns of a contour without a border
-        axes.contour(columns + 0.5, rows + 0.5, inside, levels=[0.5], colors=color, linewidths=1.8)
+        rows, columns = np.arange(top, bottom) + 0.5, np.arange(left, right) + 0.5
+        axes.contour(columns, rows, inside, levels=[0.5], colors=color, linewidths=1.8)
     return axes
+
+
+def pixels_inside(boxes: Tensor, rows: range, columns: range) -> Tensor:
+    """Which pixels of some rows and columns lie in at least one of boxes (..., n, 4): (..., rows, columns) bool."""
+    y, x = torch.tensor(rows), torch.tensor(columns)
+    inside = torch.zeros(*boxes.shape[:-2], len(rows), len(columns), dtype=torch.bool)
+    for box in boxes.unbind(-2):
+        top, left, bottom, right = (edge[..., None] for edge in box.unbind(-1))
+        inside |= ((y >= top) & (y < bottom))[..., :, None] & ((x >= left) & (x < right))[..., None, :]
+    return inside
+
+
+def show_searchlight(axes: Axes, image: Tensor, boxes: Tensor, title: str = "") -> Axes:
+    """An image (1, H, W) as it is within boxes (n, 4) in pixels, on a blue ground, and dimmed elsewhere."""
+    height, width = image.shape[-2:]
+    lit = pixels_inside(boxes, range(height), range(width)).float()
+    ground = torch.tensor([0.0, 0.25, 0.45])[:, None, None]
+    return show_image(axes, torch.maximum(image * (0.35 + 0.65 * lit), ground * lit), title)
 
 
 def show_patch_places(

@@ -43,6 +43,16 @@ def test_the_embedded_split_is_stratified_and_disjoint_and_loses_no_digit(embedd
     assert contents(train) | contents(validation) == contents(embedded)
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_the_embedded_splits_are_well_mixed_from_their_first_digit_on(split):
+    """So that a subset, which takes the first digits, is no easier and no harder than the whole."""
+    digits = load_digits(split, source="embedded")
+    assert len(set(digits.labels[:25].tolist())) >= 8
+    counts = class_counts(digits.subset(200))
+    assert min(counts) >= 10
+    assert max(counts) <= 32
+
+
 def test_the_source_and_split_are_kept(embedded):
     assert (embedded.source, embedded.split) == ("embedded", "all")
     subset = load_digits("validation", source="embedded").subset(3)
