@@ -252,3 +252,14 @@ def test_the_searchlight_shows_the_boxes_as_they_are_and_dims_the_rest(axes):
     lit[1:3, 2:5] = True
     assert (shown[lit] == 1).all()
     assert (shown[~lit] < 0.5).all()
+
+
+def test_equal_vectors_are_painted_alike_in_all_maps():
+    torch.manual_seed(0)
+    one, other = torch.rand(6, 4, 5), torch.rand(6, 3, 2)
+    other[:, 1, 1] = one[:, 2, 3]
+    painted = plots.paint_maps(one, other)
+    assert [tuple(each.shape) for each in painted] == [(3, 4, 5), (3, 3, 2)]
+    assert all(0 <= each.min() and each.max() <= 1 for each in painted)
+    torch.testing.assert_close(painted[0][:, 2, 3], painted[1][:, 1, 1])
+    assert painted[0].flatten(1).std(1).min() > 0.1

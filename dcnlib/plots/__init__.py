@@ -126,6 +126,18 @@ def hide_uncovered(values: Tensor, covered: int | None) -> np.ndarray:
     return shown
 
 
+def paint_maps(*maps: Tensor) -> list[Tensor]:
+    """Maps of vectors (D, s1, s2) as colours (3, s1, s2): the first three principal components of all their vectors
+    taken together, so that similar vectors get similar colours."""
+    vectors = torch.cat([each.detach().flatten(1).T for each in maps])
+    vectors = vectors - vectors.mean(0)
+    colors = vectors @ torch.linalg.svd(vectors, full_matrices=False)[2][:3].T
+    low, high = colors.quantile(0.01, dim=0), colors.quantile(0.99, dim=0)
+    colors = ((colors - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
+    parts = colors.split([each[0].numel() for each in maps])
+    return [part.T.reshape(3, *each.shape[1:]) for part, each in zip(parts, maps, strict=True)]
+
+
 def show_map(axes: Axes, values: Tensor, title: str = "", *, covered: int | None = None) -> Axes:
     """A map of one value per cell (s1, s2), such as saliency. Cells from row or column `covered` on are greyed: they
     never reach the output (see `covered_size`)."""
