@@ -260,6 +260,6 @@ def test_equal_vectors_are_painted_alike_in_all_maps():
     other[:, 1, 1] = one[:, 2, 3]
     painted = plots.paint_maps(one, other)
     assert [tuple(each.shape) for each in painted] == [(3, 4, 5), (3, 3, 2)]
-    assert all(0 <= each.min() and each.max() <= 1 for each in painted)
+    assert all(each.min() >= 0 and each.max() <= 1 for each in painted)
     torch.testing.assert_close(painted[0][:, 2, 3], painted[1][:, 1, 1])
     assert painted[0].flatten(1).std(1).min() > 0.1
