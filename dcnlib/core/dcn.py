@@ -2,47 +2,24 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from dcnlib.core.budget import AdaptiveAttention, Plan, look_until_sure, make_plan
 from dcnlib.core.every_k import TrainingK, check_every_k, draw_k
 from dcnlib.core.geometry import Geometry, derive_geometry
 from dcnlib.core.hints import Hint, hint_between, vector_curves
+from dcnlib.core.look import Attention, Look
 from dcnlib.core.network import CheckedNetwork, check_logits, explained
 from dcnlib.core.patches import extract_patches, gather_cells, replace_cells
 from dcnlib.core.policies import FirstLook, Policy, resolve_policy
 from dcnlib.core.saliency import cross_entropy
-from dcnlib.core.selection import check_k, select_patches
+from dcnlib.core.selection import check_cells, check_k, check_ks, most_of, select_patches
 from dcnlib.utils.checks import ImageShape, check_values
 
 Objective = Literal["sum", "convex"]
-
-
-@dataclass(frozen=True)
-class Attention:
-    """Every intermediate of one look at a batch, in the order of computation. The paper's symbol stands first."""
-
-    coarse_map: Tensor  # c     (B, D, s1, s2)
-    coarse_logits: Tensor  # o_c   (B, L) or (B, P, L), before the softmax
-    entropy: Tensor  # H     (B,) nats
-    saliency: Tensor  # M     (B, s1, s2), the entropy gradient's norm, whichever policy chose
-    cells: Tensor  # I     (B, k) flat index i * s2 + j, in the policy's order
-    boxes: Tensor  # (B, k, 4) where the patches lie: top, left, bottom, right in pixels, the last two excluded
-    patches: Tensor  # x_ij  (B, k, C, p, p)
-    fine_vectors: Tensor  # f_f(x_ij)  (B, k, D)
-    refined_map: Tensor  # r     (B, D, s1, s2)
-    logits: Tensor  # o     (B, L) or (B, P, L), before the softmax
-
-
-class _Look(NamedTuple):
-    first: FirstLook
-    cells: Tensor
-    patches: Tensor
-    fine_vectors: Tensor
-    logits: Tensor
 
 
 class DynamicCapacityNetwork(CheckedNetwork):
@@ -51,17 +28,17 @@ class DynamicCapacityNetwork(CheckedNetwork):
     coarse: (B, C, H, W) -> (B, D, s1, s2). fine: patches (N, C, p, p) -> (N, D) or (N, D, 1, 1).
     top: (B, D, s1, s2) -> class scores (B, L), or (B, P, L) for P positions of a sequence. Any modules will do.
 
-    k: patches per image, 0..cells. policy: where they are, a name of `POLICIES` or a function of the `FirstLook`. Each
-    call may have others, `dcn(images, k=..., policy=...)`. image_shape: (C, H, W); if given, the trio is
-    checked against it here, else at the first call. geometry: where a cell looks; worked out from the modules if they
-    are sequences of convolutions and pools, else it must be given. hint_weight, objective, hint, first_share and
-    training_k: see `loss`.
+    k: patches per image, 0..cells; at a call also one for each, a tensor (B,) of whole numbers. policy: where they are,
+    a name of `POLICIES` or a function of the `FirstLook`. Each call may have others, `dcn(images, k=..., policy=...)`.
+    image_shape: (C, H, W); if given, the trio is checked against it here, else at the first call. geometry: where a
+    cell looks; worked out from the modules if they are sequences of convolutions and pools, else it must be given.
+    hint_weight, objective, hint, first_share and training_k: see `loss`.
 
     Raises ValueError if the three don't fit each other, with what was found and what is needed.
     """
 
     # Options younger than the first runs, and what those had: a run's identity names them only if they differ.
-    YOUNGER: ClassVar = {"first_share": 0.0, "training_k": "fixed"}
+    YOUNGER: ClassVar = {"first_share": 0.0, "training_k": "fixed", "entropy_below": None}
 
     def __init__(
         self,
@@ -98,13 +75,14 @@ class DynamicCapacityNetwork(CheckedNetwork):
         self.hint = hint
         self.first_share = first_share
         self.training_k: TrainingK = training_k
+        self.entropy_below: float | None = None  # the threshold that was calibrated for `adaptive`
         if image_shape is not None:
             check_k(k, self._count_cells(image_shape))
 
     def forward(
         self,
         images: Tensor,
-        k: int | None = None,
+        k: int | Tensor | None = None,
         cells: Tensor | None = None,
         policy: str | Policy | None = None,
     ) -> Tensor:
@@ -119,27 +97,38 @@ class DynamicCapacityNetwork(CheckedNetwork):
     def attend(
         self,
         images: Tensor,
-        k: int | None = None,
+        k: int | Tensor | None = None,
         cells: Tensor | None = None,
         policy: str | Policy | None = None,
     ) -> Attention:
-        """As forward, but with every intermediate, and with a check of the values of images and cells."""
+        """As forward, but with every intermediate, and with a check of the values of images and cells.
+
+        With a k for each image, the k of the shapes is the most of them; behind an image's last patch, cells are -1 and
+        all else is zeros.
+        """
         self._check_call(images, k, cells, policy)
         check_values(images)
         if cells is not None:
             channels, height, width = images.shape[1:]
-            _check_range(cells, self._count_cells((channels, height, width)))
-        first, cells, patches, fine_vectors, logits = self._look(images, k, cells, policy)
+            check_cells(cells, self._count_cells((channels, height, width)))
+        first, cells, used, patches, fine_vectors, logits = self._look(images, k, cells, policy)
+        refined_map = replace_cells(first.coarse_map, cells, fine_vectors)
+        boxes = self.geometry.boxes(cells, first.coarse_map.shape[3])
+        if used is not None:
+            unused = ~used[:, :, None]
+            cells, boxes = cells.masked_fill(~used, -1), boxes.masked_fill(unused, 0)
+            patches = patches.masked_fill(unused[..., None, None], 0)
+            fine_vectors = fine_vectors.masked_fill(unused, 0)
         return Attention(
             coarse_map=first.coarse_map,
             coarse_logits=first.coarse_logits,
             entropy=first.entropy,
             saliency=first.saliency,
             cells=cells,
-            boxes=self.geometry.boxes(cells, first.coarse_map.shape[3]),
+            boxes=boxes,
             patches=patches,
             fine_vectors=fine_vectors,
-            refined_map=replace_cells(first.coarse_map, cells, fine_vectors),
+            refined_map=refined_map,
             logits=logits,
         )
 
@@ -167,16 +156,45 @@ class DynamicCapacityNetwork(CheckedNetwork):
         if cells is not None:
             check_k(most, cells.shape[1])
             cells = cells[:, :most]
-        first, cells, _, fine_vectors, logits = self._look(images, most, cells, policy)
+        first, cells, _, _, fine_vectors, logits = self._look(images, most, cells, policy)
         fewer = {k: first.passes.refined(cells[:, :k], fine_vectors[:, :k]) for k in ks if k != most}
         return {k: fewer.get(k, logits) for k in ks}
+
+    @torch.no_grad()
+    def adaptive(
+        self,
+        images: Tensor,
+        entropy_below: float | None = None,
+        max_k: int | None = None,
+        *,
+        rounds: Sequence[int] | None = None,
+        anew: bool = False,
+        policy: str | Policy | None = None,
+    ) -> AdaptiveAttention:
+        """Look at each of the images (B, C, H, W) until its entropy is below a threshold, with at most max_k patches.
+
+        entropy_below: in nats, by default the calibrated one, `.entropy_below`; 0 is max_k patches for all, infinity
+        none. The patches come in rounds, whose last makes max_k (by default 16): 1, 2, 4, ... in all after each, unless
+        `rounds` says otherwise. An image that is sure leaves the batch. anew: choose by the saliency of the map as it
+        is at each round, not by the first one alone. No image's answer depends on its batch mates. For eval mode.
+
+        Raises TypeError or ValueError for what doesn't fit together, and for image values outside [0, 1].
+        """
+        self._check_call(images, None)
+        check_values(images)
+        if self.training:
+            raise ValueError("looking until sure is for eval mode: call model.eval() first")
+        channels, height, width = images.shape[1:]
+        cells = self._count_cells((channels, height, width))
+        entropy_below = self.entropy_below if entropy_below is None else entropy_below
+        return self._look_until_sure(images, make_plan(entropy_below, max_k, rounds, anew, cells), policy)
 
     def patch_boxes(self, look: Attention) -> Tensor:
         """The boxes of a look, as they were asked for before this release."""
         warnings.warn("model.patch_boxes(look) is now look.boxes", DeprecationWarning, stacklevel=2)
         return look.boxes
 
-    def loss(self, images: Tensor, labels: Tensor, k: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, images: Tensor, labels: Tensor, k: int | Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the refined prediction plus hints for the coarse layers (section 3.3), and the named parts.
 
         hint = mean over images and chosen patches of || c_ij - f_f(x_ij) ||^2. The fine vectors are constants in it and
@@ -197,8 +215,10 @@ class DynamicCapacityNetwork(CheckedNetwork):
         if look.cells.shape[1] == 0:
             loss = cross_entropy(look.logits, labels)
             return loss, {"cross_entropy": loss.detach()}
-        coarse_vectors = gather_cells(look.first.coarse_map, look.cells)
-        loss, parts = self._objective(look.logits, labels, coarse_vectors, look.fine_vectors)
+        coarse_vectors, fine_vectors = gather_cells(look.first.coarse_map, look.cells), look.fine_vectors
+        if look.used is not None:
+            coarse_vectors, fine_vectors = coarse_vectors[look.used][None], fine_vectors[look.used][None]
+        loss, parts = self._objective(look.logits, labels, coarse_vectors, fine_vectors)
         if self.first_share == 0:
             return loss, parts
         # The coarse map goes through the top as a refined one does, with batch statistics in training mode.
@@ -222,31 +242,55 @@ class DynamicCapacityNetwork(CheckedNetwork):
     def _look(
         self,
         images: Tensor,
-        k: int | None,
+        k: int | Tensor | None,
         cells: Tensor | None = None,
         policy: str | Policy | None = None,
-    ) -> _Look:
+    ) -> Look:
         """Section 3.1, step by step."""
         k = cells.shape[1] if cells is not None else self.k if k is None else k
 
         coarse_map = self.coarse(self._own("coarse", images))  # (B, D, s1, s2)
-        self._check_map(coarse_map, images.shape[2], images.shape[3])
+        self.geometry.check_map(coarse_map, images.shape[2], images.shape[3])
         first = FirstLook(self, images, coarse_map)  # o_c, H and M, once they are asked for
-        cells = self._choose_cells(first, k, policy) if cells is None else _on_map(cells, coarse_map)  # (B, k)
+        used = None
+        if cells is None:
+            most = most_of(k, coarse_map.shape[2] * coarse_map.shape[3])
+            cells = self._choose_cells(first, most, policy)  # (B, k)
+            used = torch.arange(most, device=k.device) < k[:, None] if isinstance(k, Tensor) else None
+        else:
+            cells = _on_map(cells, coarse_map)
         patches = extract_patches(images, cells, self.geometry, coarse_map.shape[2:])  # (B, k, C, p, p)
-        fine_vectors = self._fine_vectors(patches, coarse_map)  # (B, k, D)
+        if used is None:
+            fine_vectors = self._fine_vectors(patches, coarse_map)  # (B, k, D)
+        else:
+            fine_vectors = gather_cells(coarse_map, cells)
+            fine_vectors[used] = self._fine_vectors(patches[used][None], coarse_map)[0].to(fine_vectors.dtype)
         logits = first.passes.refined(cells, fine_vectors)  # (B, L)
-        return _Look(first, cells, patches, fine_vectors, logits)
+        return Look(first, cells, used, patches, fine_vectors, logits)
+
+    @explained
+    def _look_until_sure(self, images: Tensor, plan: Plan, policy: str | Policy | None) -> AdaptiveAttention:
+        coarse_map = self.coarse(self._own("coarse", images))
+        self.geometry.check_map(coarse_map, images.shape[2], images.shape[3])
+        return look_until_sure(
+            FirstLook(self, images, coarse_map),
+            plan,
+            score=lambda first: self._scores(first, policy),
+            fine=self._fine_vectors,
+            geometry=self.geometry,
+        )
 
     def _choose_cells(self, first: FirstLook, k: int, policy: str | Policy | None) -> Tensor:
-        batch, _, rows, columns = first.coarse_map.shape
-        check_k(k, rows * columns)
         if k == 0:
-            return torch.empty(batch, 0, dtype=torch.int64, device=first.images.device)
+            return torch.empty(len(first.coarse_map), 0, dtype=torch.int64, device=first.images.device)
+        return select_patches(self._scores(first, policy), k)
+
+    def _scores(self, first: FirstLook, policy: str | Policy | None) -> Tensor:
+        batch, _, rows, columns = first.coarse_map.shape
         scores = (self.policy if policy is None else resolve_policy(policy))(first)
         if isinstance(scores, Tensor) and scores.shape != (batch, rows, columns):
             raise ValueError(f"the policy must score {(rows, columns)} cells, got {tuple(scores.shape)}")
-        return select_patches(scores, k)
+        return scores
 
     def _fine_vectors(self, patches: Tensor, coarse_map: Tensor) -> Tensor:
         """All patches of all images go through in one batch: (B, k, C, p, p) -> (B, k, D)."""
@@ -256,11 +300,15 @@ class DynamicCapacityNetwork(CheckedNetwork):
         return self.fine(self._own("fine", patches.flatten(0, 1))).reshape(batch, k, -1)
 
     def _check_call(
-        self, images: Tensor, k: int | None, cells: Tensor | None = None, policy: str | Policy | None = None
+        self, images: Tensor, k: int | Tensor | None, cells: Tensor | None = None, policy: str | Policy | None = None
     ) -> None:
         self._check_images(images)
+        if isinstance(k, Tensor):
+            check_ks(k, images.shape[0])
         if cells is None:
             return
+        if isinstance(k, Tensor):
+            raise ValueError("give cells or a k for each image, not both: cells (B, k) are as many for all")
         if not isinstance(cells, Tensor):
             raise TypeError(f"cells must be a torch.Tensor, got {type(cells).__name__}")
         if policy is not None:
@@ -271,26 +319,11 @@ class DynamicCapacityNetwork(CheckedNetwork):
         if cells.ndim != 2 or cells.shape[0] != batch or cells.dtype != torch.int64:
             raise ValueError(f"cells must be int64 of shape ({batch}, k), got {cells.dtype} {tuple(cells.shape)}")
 
-    def _check_map(self, coarse_map: Tensor, height: int, width: int) -> None:
-        """Raise ValueError unless these are maps of images of height x width pixels, in which each patch begins."""
-        size = self.geometry.size
-        if coarse_map.ndim != 4:
-            raise ValueError(f"the coarse layers must make a map (B, D, s1, s2), got {tuple(coarse_map.shape)}")
-        if size > min(height, width):
-            raise ValueError(f"patches of {size}x{size} pixels are larger than the image of {height}x{width}")
-        for count, pixels in zip(coarse_map.shape[2:], (height, width), strict=True):
-            last = (count - 1) * self.geometry.stride + self.geometry.offset
-            if last >= pixels or self.geometry.offset + size <= 0:
-                raise ValueError(
-                    f"{self.geometry} doesn't fit: the coarse layers make {count} cells of {pixels} pixels, and "
-                    f"the last cell's patch would begin at pixel {last}, outside the image"
-                )
-
     def _check_fit(self, image_shape: ImageShape) -> int:
         channels, height, width = image_shape
         size = self.geometry.size
         coarse_map = self._try("coarse", 1, *image_shape)
-        self._check_map(coarse_map, height, width)
+        self.geometry.check_map(coarse_map, height, width)
         vectors = self._try("fine", 1, channels, size, size)
         if vectors.ndim < 2 or vectors.shape[0] != 1 or vectors[0].numel() != vectors.shape[1]:
             raise ValueError(
@@ -307,11 +340,5 @@ class DynamicCapacityNetwork(CheckedNetwork):
 def _on_map(cells: Tensor, coarse_map: Tensor) -> Tensor:
     """The cells. Raises ValueError unless they are on the map; on a CPU, since elsewhere that waits for the device."""
     if cells.device.type == "cpu" and not torch.compiler.is_compiling():
-        _check_range(cells, coarse_map.shape[2] * coarse_map.shape[3])
+        check_cells(cells, coarse_map.shape[2] * coarse_map.shape[3])
     return cells
-
-
-def _check_range(cells: Tensor, count: int) -> None:
-    """Raise ValueError unless all cells are on a map of `count` cells. Waits for the device."""
-    if cells.numel() > 0 and not (cells.min() >= 0 and cells.max() < count):
-        raise ValueError(f"cells must be 0..{count - 1}, got {cells.min().item()}..{cells.max().item()}")

@@ -31,6 +31,20 @@ class Geometry:
         corner = torch.stack([cells // map_width, cells % map_width], dim=-1) * self.stride + self.offset
         return torch.cat([corner, corner + self.size], dim=-1)
 
+    def check_map(self, coarse_map: Tensor, height: int, width: int) -> None:
+        """Raise ValueError unless these are maps of images of height x width pixels, in which each patch begins."""
+        if coarse_map.ndim != 4:
+            raise ValueError(f"the coarse layers must make a map (B, D, s1, s2), got {tuple(coarse_map.shape)}")
+        if self.size > min(height, width):
+            raise ValueError(f"patches of {self.size}x{self.size} pixels are larger than the image of {height}x{width}")
+        for count, pixels in zip(coarse_map.shape[2:], (height, width), strict=True):
+            last = (count - 1) * self.stride + self.offset
+            if last >= pixels or self.offset + self.size <= 0:
+                raise ValueError(
+                    f"{self} doesn't fit: the coarse layers make {count} cells of {pixels} pixels, and "
+                    f"the last cell's patch would begin at pixel {last}, outside the image"
+                )
+
 
 # Modules that map each position on its own: they change neither what a cell sees nor how many cells there are.
 _POINTWISE = (

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dcnlib.core.budget import AdaptiveAttention
 from dcnlib.core.dcn import Attention, DynamicCapacityNetwork
 from dcnlib.core.geometry import Geometry
 from dcnlib.core.network import SingleCapacityNetwork
@@ -176,6 +177,14 @@ class MultiScaleNetwork(nn.Module):
             raise TypeError(f"a {type(self.network).__name__} chooses no patches, whose number could vary")
         self._check_policy(options.get("policy"))
         return self.network.sweep(self._pack(images), ks, **options)
+
+    def adaptive(self, images: Tensor, entropy_below: float | None = None, **options: Any) -> AdaptiveAttention:
+        """Look until sure, see `DynamicCapacityNetwork.adaptive`; boxes are those of the image as it is."""
+        if not isinstance(self.network, DynamicCapacityNetwork):
+            raise TypeError(f"a {type(self.network).__name__} chooses no patches, of which it could take more")
+        self._check_policy(options.get("policy"))
+        look = self.network.adaptive(self._pack(images), entropy_below, **options)
+        return replace(look, boxes=self.pyramid.locate_boxes(look.boxes)[1])
 
     def patch_boxes(self, look: Attention) -> Tensor:
         """The boxes of a look, as they were asked for before this release."""

@@ -7,6 +7,7 @@ the max, and the second pass changes only the windows that touch a refined cell.
 gradients included.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from typing import NamedTuple, Self
 
@@ -54,6 +55,26 @@ class Passes(ABC):
     def refined(self, cells: Tensor, fine_vectors: Tensor) -> Tensor:
         """The prediction (B, L) from the map with fine vectors (B, k, D) at cells (B, k)."""
 
+    @abstractmethod
+    def prediction(self) -> Tensor:
+        """The prediction (B, L) from the map as it is."""
+
+    def with_cells(self, cells: Tensor, fine_vectors: Tensor) -> Self:
+        """The passes of the refined map, from which one may look on: at cells that have no fine vectors yet."""
+        onward = copy.copy(self)
+        onward.coarse_map = replace_cells(self.coarse_map, cells, fine_vectors)
+        onward._attention = None
+        return onward
+
+    def take(self, images: Tensor) -> Self:
+        """The passes of some images of the batch, by index or mask."""
+        taken = copy.copy(self)
+        taken.coarse_map = self.coarse_map[images]
+        if self._attention is not None:
+            coarse_logits, entropy, saliency = self._attention
+            taken._attention = coarse_logits[images], entropy[images], saliency[images]
+        return taken
+
     @property
     def discarded(self) -> int:
         """Multiplications for each cell whose products `refined` throws away."""
@@ -81,6 +102,9 @@ class PlainPasses(Passes):
 
     def refined(self, cells: Tensor, fine_vectors: Tensor) -> Tensor:
         return self.top(replace_cells(self.coarse_map, cells, fine_vectors))
+
+    def prediction(self) -> Tensor:
+        return self.top(self.coarse_map.clone())  # a copy, since the top may work in place
 
 
 class MaxPoolTop(NamedTuple):
@@ -186,11 +210,27 @@ class QuickPasses(Passes):
         return F.pad(saliency, (0, width - saliency.shape[2], 0, height - saliency.shape[1]))
 
     def refined(self, cells: Tensor, fine_vectors: Tensor) -> Tensor:
+        return self._head(self._refined_windows(cells, fine_vectors))
+
+    def prediction(self) -> Tensor:
+        return self._head(self.windows)
+
+    def with_cells(self, cells: Tensor, fine_vectors: Tensor) -> Self:
+        onward = super().with_cells(cells, fine_vectors)
+        onward.windows = self._refined_windows(cells, fine_vectors)
+        return onward
+
+    def take(self, images: Tensor) -> Self:
+        taken = super().take(images)
+        taken.windows = self.windows[images]
+        return taken
+
+    def _refined_windows(self, cells: Tensor, fine_vectors: Tensor) -> Tensor:
         # The convolution is linear, so its output on the refined map is that on the coarse map, plus its weight applied
         # to (fine - coarse) where a window touches a refined cell.
         batch, filters, rows, columns = self.windows.shape
         if cells.shape[1] == 0:
-            return self._head(self.windows)
+            return self.windows
         n, s = self.blocks.shape[2:4]
         i, j = cells // self.coarse_map.shape[3], cells % self.coarse_map.shape[3]  # (B, k)
 
@@ -209,7 +249,7 @@ class QuickPasses(Passes):
         window = torch.where(inside, row * columns + column, 0).flatten(1)[:, :, None].expand(-1, -1, filters)
         change = (change * inside[..., None]).flatten(1, 3)
         windows = self.windows.permute(0, 2, 3, 1).flatten(1, 2).scatter_add(1, window, change)
-        return self._head(windows.unflatten(1, (rows, columns)).permute(0, 3, 1, 2))
+        return windows.unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
 
     def _head(self, windows: Tensor) -> Tensor:
         pooled = F.adaptive_max_pool2d(F.relu(self.top.norm(windows)), 1).flatten(1)

@@ -9,19 +9,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dcnlib.core.geometry import Geometry
-from dcnlib.core.passes import passes_through
+from dcnlib.core.passes import Passes, passes_through
 from dcnlib.core.saliency import gradient_pass
 
 
 class FirstLook:
     """What is known of a batch before any patch is chosen. The coarse prediction is made once, when it is asked for."""
 
-    def __init__(self, model: nn.Module, images: Tensor, coarse_map: Tensor) -> None:
+    def __init__(self, model: nn.Module, images: Tensor, coarse_map: Tensor, passes: Passes | None = None) -> None:
         self.model = model  # for policies that use parts of its own, such as learned scores
         self.images = images  # x  (B, C, H, W)
         self.coarse_map = coarse_map  # c  (B, D, s1, s2)
         self.top = model.get_submodule("top")
-        self.passes = passes_through(self.top, coarse_map)  # now, while gradients are as the caller wants them
+        # Now, while gradients are as the caller wants them.
+        self.passes = passes_through(self.top, coarse_map) if passes is None else passes
 
     @property
     def coarse_logits(self) -> Tensor:
@@ -42,6 +43,10 @@ class FirstLook:
     def predicted(self) -> bool:
         """Whether anyone has asked for the coarse prediction yet, its entropy or the saliency."""
         return self.passes.predicted
+
+    def after(self, images: Tensor, passes: Passes) -> "FirstLook":
+        """The look at what is known of some of the images, by index, once some of their cells are refined."""
+        return FirstLook(self.model, self.images[images], passes.coarse_map, passes)
 
 
 # From the first look at a batch, a policy gives each cell a score (B, s1, s2); the k cells of highest score are looked

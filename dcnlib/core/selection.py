@@ -31,3 +31,29 @@ def check_k(k: int, cells: int | None = None) -> None:
         raise TypeError(f"k, the number of patches, must be an int, got {k!r}")
     if k < 0 or (cells is not None and k > cells):
         raise ValueError(f"k, the number of patches, must be 0..{'cells' if cells is None else cells}, got {k}")
+
+
+def check_ks(k: Tensor, batch: int) -> None:
+    """Raise TypeError or ValueError unless this is a k for each image: whole numbers of shape (B,)."""
+    if k.is_floating_point() or k.is_complex() or k.dtype == torch.bool:
+        raise TypeError(f"k, the number of patches of each image, must be whole numbers, got {k.dtype}")
+    if k.shape != (batch,):
+        raise ValueError(f"k must be one number or one for each of {batch} images, got shape {tuple(k.shape)}")
+
+
+def most_of(k: int | Tensor, cells: int) -> int:
+    """The most patches that any image gets. Raises ValueError unless all are 0..cells. Waits for the device of a k for
+    each image."""
+    if not isinstance(k, Tensor):
+        check_k(k, cells)
+        return k
+    low, high = (int(value) for value in torch.aminmax(k))
+    check_k(low, cells)
+    check_k(high, cells)
+    return high
+
+
+def check_cells(cells: Tensor, count: int) -> None:
+    """Raise ValueError unless all cells are on a map of `count` cells. Waits for the device."""
+    if cells.numel() > 0 and not (cells.min() >= 0 and cells.max() < count):
+        raise ValueError(f"cells must be 0..{count - 1}, got {cells.min().item()}..{cells.max().item()}")

@@ -52,7 +52,7 @@ class Spec(ABC):
         return {name: value for name, value in described.items() if (name, value) not in PAPERS.items()}
 
 
-PAPERS: Record = {"policy": "entropy-gradient", "hint": "distance", **DynamicCapacityNetwork.YOUNGER}
+PAPERS: Record = {"policy": "entropy-gradient", "hint": "distance", "first_share": 0.0, "training_k": "fixed"}
 
 
 @dataclass(frozen=True, kw_only=True)

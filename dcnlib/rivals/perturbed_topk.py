@@ -113,7 +113,7 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
         if image_shape is not None:  # not before there is a scorer to check
             check_k(self.k, self._count_cells(image_shape))
 
-    def loss(self, images: Tensor, labels: Tensor, k: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, images: Tensor, labels: Tensor, k: int | Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """In training mode as a Dynamic Capacity Network's, but with expectations in the place of each choice.
 
         With indicators Y_n (N,) for the n-th patch: the patch itself is the mean of all patches of the image under Y_n,
@@ -121,8 +121,10 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
         with f_f(patch_n) is the mean under Y_n. The hint still moves the coarse layers only.
         """
         k = self.k if k is None else k
-        if not self.training or k == 0:
+        if not self.training or (isinstance(k, int) and k == 0):
             return super().loss(images, labels, k)
+        if isinstance(k, Tensor):
+            raise TypeError("a perturbed top-k is trained with one k for all images, not with one for each")
         self._check_call(images, k)
         coarse_map = self.coarse(self._own("coarse", images))  # (B, D, s1, s2)
         Y = self._indicators(coarse_map, k).to(images.dtype)  # (B, k, N)

@@ -40,7 +40,7 @@ def evaluate(
     data: Data | DataLoader,
     *,
     batch_size: int = 250,
-    k: int | None = None,
+    k: int | Tensor | None = None,
     cells: Tensor | None = None,
     workers: int = 0,
     **options: Any,
@@ -50,10 +50,11 @@ def evaluate(
 
     A sequence, with labels (N, P), is wrong if any of its positions is, and its losses are summed over positions.
 
-    `k` and `cells` (N, k) are passed on to a Dynamic Capacity Network, and any other options as they are to the model,
-    such as `policy="sampled", samples=8` to a Recurrent Attention Model. `workers` processes make the batches. Leaves
-    the model in the mode it was in. Raises ValueError for an empty data set, for image values outside [0, 1] or NaN,
-    for labels that are none of the model's classes, and for a model whose weights aren't finite.
+    `k`, one number or one for each image (N,), and `cells` (N, k) are passed on to a Dynamic Capacity Network, and any
+    other options as they are to the model, such as `policy="sampled", samples=8` to a Recurrent Attention Model.
+    `workers` processes make the batches. Leaves the model in the mode it was in. Raises ValueError for an empty data
+    set, for image values outside [0, 1] or NaN, for labels that are none of the model's classes, and for a model whose
+    weights aren't finite.
     """
     if len(data) == 0:
         raise ValueError("there is nothing to evaluate: the data set is empty")
@@ -65,8 +66,9 @@ def evaluate(
     losses, predictions, wrong = [], [], []
     with evaluation_mode(model):
         for images, labels in evaluation_batches(data, batch_size, workers=workers):
-            if cells is not None:
-                options["cells"] = cells[sum(counts) :][: len(images)].to(device)
+            for option, each in (("cells", cells), ("k", k)):
+                if isinstance(each, Tensor):
+                    options[option] = each[sum(counts) :][: len(images)].to(device)
             there, truth = to_device((images, labels), device)
             logits = model(there, **options).float()
             check_labels(labels, logits.shape[:-1])
