@@ -83,6 +83,7 @@ MODULES = {
     "dcnlib.cost": ("dcnlib.analysis.cost",),
     "dcnlib.dcn": (
         "dcnlib.core.patches",
+        "dcnlib.core.look",
         "dcnlib.core.dcn",
         "dcnlib.core.network",
         "dcnlib.utils.checks",

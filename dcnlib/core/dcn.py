@@ -11,7 +11,7 @@ from dcnlib.core.budget import AdaptiveAttention, Plan, look_until_sure, make_pl
 from dcnlib.core.every_k import TrainingK, check_every_k, draw_k
 from dcnlib.core.geometry import Geometry, derive_geometry
 from dcnlib.core.hints import Hint, hint_between, vector_curves
-from dcnlib.core.look import Attention, Look
+from dcnlib.core.look import Attention, CloseLook
 from dcnlib.core.network import CheckedNetwork, check_logits, explained
 from dcnlib.core.patches import extract_patches, gather_cells, replace_cells
 from dcnlib.core.policies import FirstLook, Policy, resolve_policy
@@ -245,7 +245,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
         k: int | Tensor | None,
         cells: Tensor | None = None,
         policy: str | Policy | None = None,
-    ) -> Look:
+    ) -> CloseLook:
         """Section 3.1, step by step."""
         k = cells.shape[1] if cells is not None else self.k if k is None else k
 
@@ -266,7 +266,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
             fine_vectors = gather_cells(coarse_map, cells)
             fine_vectors[used] = self._fine_vectors(patches[used][None], coarse_map)[0].to(fine_vectors.dtype)
         logits = first.passes.refined(cells, fine_vectors)  # (B, L)
-        return Look(first, cells, used, patches, fine_vectors, logits)
+        return CloseLook(first, cells, used, patches, fine_vectors, logits)
 
     @explained
     def _look_until_sure(self, images: Tensor, plan: Plan, policy: str | Policy | None) -> AdaptiveAttention:

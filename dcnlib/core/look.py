@@ -24,7 +24,7 @@ class Attention:
     logits: Tensor  # o     (B, L) or (B, P, L), before the softmax
 
 
-class Look(NamedTuple):
+class CloseLook(NamedTuple):
     """A look with what the loss needs of it, gradients included."""
 
     first: FirstLook
