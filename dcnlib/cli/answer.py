@@ -6,24 +6,27 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg, create_mutex_group
 
-from dcnlib.cli.options import Device, Flag, Root, Weights, by_default
+from dcnlib.cli.options import AnyWeights, Device, Flag, Root, by_default
 from dcnlib.data.house_numbers.images import TEST_DISTURBANCE
 from dcnlib.inference.predict import Prediction
 from dcnlib.inference.predict import predict as predict_pictures
-from dcnlib.models.pretrained import Trained, load_trained
+from dcnlib.inference.runtimes import Runtime, load_in_runtime
+from dcnlib.models.pretrained import Trained
 from dcnlib.models.tasks import CLUTTERED_MNIST
 from dcnlib.training.evaluation import evaluate as evaluate_model
 from dcnlib.utils.device import resolve_device
 
 SOME_PICTURES_FAILED = 1
 LIGHT_OR_DARK = create_mutex_group(required=False, title="light or dark")
+InRuntime = Annotated[Runtime | None, by_default("torch, or what an exported file is made for")]
 Patches = Annotated[int | None, by_default("the model's own number", metavar="INT", aliases=["--patches"])]
 
 
 def predict(
     pictures: Positional[Annotated[tuple[Path, ...], arg(metavar="PICTURE...", help_behavior_hint="(required)")]],
     *,
-    weights: Weights = "dcn-k8-hints",
+    weights: AnyWeights = "dcn-k8-hints",
+    runtime: InRuntime = None,
     k: Patches = None,
     invert: Annotated[Flag, LIGHT_OR_DARK] = False,
     no_invert: Annotated[Flag, LIGHT_OR_DARK] = False,
@@ -36,13 +39,14 @@ def predict(
 
     Args:
         pictures: files, in colour or grey and of any size: PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, or .npy
+        runtime: what computes; a model that isn't an exported file is exported for it
         k: patches an image, for models that choose them
         invert: take light for dark in every picture
         no_invert: take every picture as it is
     """
     if not pictures:
         raise ValueError("name at least one picture")
-    trained = load_trained(weights)
+    trained = load_in_runtime(weights, runtime, k=k)
     _check_patches(trained, k)
     inverted = True if invert else False if no_invert else None
     status = 0
@@ -69,7 +73,8 @@ def _told(prediction: Prediction) -> str:
 
 def evaluate(
     *,
-    weights: Weights,
+    weights: AnyWeights,
+    runtime: InRuntime = None,
     split: Annotated[str | None, by_default("validation", metavar="NAME")] = None,
     source: Annotated[str | None, by_default("the one that the model was trained on", metavar="NAME")] = None,
     root: Root = None,
@@ -84,10 +89,11 @@ def evaluate(
     Args:
         split: of the images: train, validation, test or all, where the source has it
         source: of the images: mnist or embedded for cluttered-mnist, svhn or rendered for house-numbers
+        runtime: what computes; a model that isn't an exported file is exported for it
         k: patches an image, for models that choose them
         disturbance_seed: shift and rescale each image, drawn by this seed, for house-numbers
     """
-    trained = load_trained(weights)
+    trained = load_in_runtime(weights, runtime, k=k)
     _check_patches(trained, k)
     options: dict[str, Any] = {}
     if disturbance_seed is not None:

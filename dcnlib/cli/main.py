@@ -26,6 +26,7 @@ COMMANDS = {
     "promote": ("dcnlib.cli.train", "Copy a finished run's record to results/ and its weights to the package."),
     "predict": ("dcnlib.cli.answer", "Say what pictures show, how sure that is, and where a model looked."),
     "evaluate": ("dcnlib.cli.answer", "Measure the error of shipped or own weights."),
+    "export": ("dcnlib.cli.export", "Write a model to a file that ONNX Runtime, OpenVINO or PyTorch runs."),
     "explore": ("dcnlib.cli.explore", "Open the explorer in a browser, for the shipped models or one of your own."),
     "count": ("dcnlib.cli.measure", "Count a model's multiplications part by part."),
     "benchmark": ("dcnlib.cli.measure", "Measure speed, side by side, in a quarter of an hour."),

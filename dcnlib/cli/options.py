@@ -17,6 +17,8 @@ SOURCE: dict[str, Any] = {
     "help": "a shipped model by its name, the folder of a finished run, or a file of weights beside its record",
 }
 Weights = Annotated[str, arg(**SOURCE)]
+ANY_SOURCE = SOURCE | {"help": f"{SOURCE['help']}, or an exported file (.onnx, .xml)"}
+AnyWeights = Annotated[str, arg(**ANY_SOURCE)]
 Root = Annotated[
     Path | None,
     arg(

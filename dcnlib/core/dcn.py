@@ -132,6 +132,13 @@ class DynamicCapacityNetwork(CheckedNetwork):
             logits=logits,
         )
 
+    def refine(self, images: Tensor, coarse_map: Tensor, cells: Tensor) -> Tensor:
+        """Class scores from images, the coarse map of a look at them, and patches at any cells (B, k) of it.
+
+        As `dcn(images, cells=cells)` gives them, without the coarse layers.
+        """
+        return self._look_closer(FirstLook(self, images, coarse_map), cells).logits
+
     def sweep(
         self,
         images: Tensor,
@@ -259,7 +266,13 @@ class DynamicCapacityNetwork(CheckedNetwork):
             used = torch.arange(most, device=k.device) < k[:, None] if isinstance(k, Tensor) else None
         else:
             cells = _on_map(cells, coarse_map)
-        patches = extract_patches(images, cells, self.geometry, coarse_map.shape[2:])  # (B, k, C, p, p)
+        return self._look_closer(first, cells, used)
+
+    def _look_closer(self, first: FirstLook, cells: Tensor, used: Tensor | None = None) -> CloseLook:
+        """From the first look to the refined prediction, with the patches at cells (B, k), or only those `used`."""
+        coarse_map = first.coarse_map
+        rows, columns = coarse_map.shape[2:]
+        patches = extract_patches(first.images, cells, self.geometry, (rows, columns))  # (B, k, C, p, p)
         if used is None:
             fine_vectors = self._fine_vectors(patches, coarse_map)  # (B, k, D)
         else:
@@ -282,7 +295,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
 
     def _choose_cells(self, first: FirstLook, k: int, policy: str | Policy | None) -> Tensor:
         if k == 0:
-            return torch.empty(len(first.coarse_map), 0, dtype=torch.int64, device=first.images.device)
+            return torch.empty(first.coarse_map.shape[0], 0, dtype=torch.int64, device=first.images.device)
         return select_patches(self._scores(first, policy), k)
 
     def _scores(self, first: FirstLook, policy: str | Policy | None) -> Tensor:

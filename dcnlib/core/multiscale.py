@@ -171,6 +171,12 @@ class MultiScaleNetwork(nn.Module):
         look = self.network.attend(self._pack(images), **options)
         return replace(look, boxes=self.pyramid.locate_boxes(look.boxes)[1])
 
+    def refine(self, images: Tensor, coarse_map: Tensor, cells: Tensor) -> Tensor:
+        """Class scores from images, the canvas' coarse map and cells of it; see `DynamicCapacityNetwork.refine`."""
+        if not isinstance(self.network, DynamicCapacityNetwork):
+            raise TypeError(f"a {type(self.network).__name__} has no coarse map to refine")
+        return self.network.refine(self._pack(images), coarse_map, cells)
+
     def sweep(self, images: Tensor, ks: Sequence[int], **options: Any) -> dict[int, Tensor]:
         """Class scores with each of several numbers of patches; see `DynamicCapacityNetwork.sweep`."""
         if not isinstance(self.network, DynamicCapacityNetwork):

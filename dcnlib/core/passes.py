@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from dcnlib.core.geometry import flatten
 from dcnlib.core.patches import gather_cells, replace_cells
 from dcnlib.core.saliency import attention_pass
+from dcnlib.utils.tracing import traced_for
 
 
 class GlobalMaxPool(nn.Module):
@@ -181,23 +182,14 @@ class QuickPasses(Passes):
 
     def _saliency(self, winner: Tensor, by_winner: Tensor) -> Tensor:
         """|| dH / dc_ij ||_2 from the winning windows (B, F) and dH by their convolution's outputs (B, F)."""
-        batch, filters, rows, columns = self.windows.shape
+        batch, _, rows, columns = self.windows.shape
         height, width = self.coarse_map.shape[2:]
         blocks = self.blocks.detach().to(by_winner.dtype)
         depth, n, s = blocks.shape[1:4]
         table = blocks.permute(0, 2, 4, 3, 5, 1).flatten(1)  # (F, n * n * s * s * D)
 
-        # Sum the weights of the filters that won in each window: bags of rows of the table, one bag a window.
-        winner, order = winner.sort(dim=1)
-        window = torch.arange(rows * columns, device=winner.device).expand(batch, -1).contiguous()
-        begin = torch.searchsorted(winner, window) + filters * torch.arange(batch, device=winner.device)[:, None]
-        bags = F.embedding_bag(
-            order.flatten(),
-            table,
-            begin.flatten(),
-            mode="sum",
-            per_sample_weights=by_winner.gather(1, order).flatten(),
-        ).view(batch, rows, columns, n, n, s, s, depth)
+        bags = _sum_by_window(table, winner, by_winner, rows * columns)
+        bags = bags.view(batch, rows, columns, n, n, s, s, depth)
 
         # Block (a, b) of window (i, j) lies on the block (i + a, j + b) of the map.
         gradient = sum(
@@ -254,6 +246,23 @@ class QuickPasses(Passes):
     def _head(self, windows: Tensor) -> Tensor:
         pooled = F.adaptive_max_pool2d(F.relu(self.top.norm(windows)), 1).flatten(1)
         return self.top.linear(pooled)
+
+
+def _sum_by_window(table: Tensor, winner: Tensor, by_winner: Tensor, windows: int) -> Tensor:
+    """In each window the sum of the rows of a table (F, N) whose filters won there, times their factors.
+
+    winner, by_winner (B, F): each filter's window and factor -> (B * windows, N).
+    """
+    batch, filters = winner.shape
+    image = torch.arange(batch, device=winner.device)[:, None]
+    if traced_for() == "onnx":  # it has no bags, and no search
+        rows = (by_winner[:, :, None] * table).flatten(0, 1)
+        return rows.new_zeros(batch * windows, table.shape[1]).index_add(0, (winner + windows * image).flatten(), rows)
+    winner, order = winner.sort(dim=1)
+    window = torch.arange(windows, device=winner.device).expand(batch, -1).contiguous()
+    begin = torch.searchsorted(winner, window) + filters * image
+    weights = by_winner.gather(1, order).flatten()
+    return F.embedding_bag(order.flatten(), table, begin.flatten(), mode="sum", per_sample_weights=weights)
 
 
 def _is_as_built(part: nn.Module) -> bool:

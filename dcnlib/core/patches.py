@@ -36,5 +36,6 @@ def extract_patches(images: Tensor, cells: Tensor, geometry: Geometry, map_shape
     # A pixel outside the image is fetched from the nearest place inside, and made zero then.
     row, column = y.clamp(0, height - 1), x.clamp(0, width - 1)
     pixels = (row * width + column).view(batch, 1, k * size * size).expand(-1, channels, -1)
-    patches = images.flatten(2).gather(2, pixels).view(batch, channels, k, size, size).transpose(1, 2)
-    return patches.masked_fill_(((y != row) | (x != column))[:, :, None], 0)
+    outside = ((y != row) | (x != column)).view(batch, 1, k * size * size)
+    patches = images.flatten(2).gather(2, pixels).masked_fill_(outside, 0)
+    return patches.view(batch, channels, k, size, size).transpose(1, 2)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from dcnlib.utils.tracing import traced_for
+
 
 def select_patches(scores: Tensor, k: int) -> Tensor:
     """The k cells of highest score: (B, s1, s2) -> (B, k) flat indices i * s2 + j, highest first.
@@ -14,6 +16,8 @@ def select_patches(scores: Tensor, k: int) -> Tensor:
         raise TypeError(f"scores must be a torch.Tensor, got {type(scores).__name__}")
     flat = scores.flatten(1)
     check_k(k, cells := flat.shape[1])
+    if traced_for() == "onnx":
+        return flat.topk(k, dim=1).indices  # which gives ties to the lower index there
     if flat.dtype != torch.float32:
         return flat.sort(dim=1, descending=True, stable=True).indices[:, :k]
     # Much faster: the k largest of whole numbers that hold the score's bits (in an order-preserving form, where -0 is 0

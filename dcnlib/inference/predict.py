@@ -15,7 +15,8 @@ from torch import Tensor
 from dcnlib.core.saliency import entropy
 from dcnlib.data.pictures import Picture, read_picture
 from dcnlib.data.pictures import Source as PictureSource
-from dcnlib.models.pretrained import Source, load_trained
+from dcnlib.inference.runtimes import load_in_runtime
+from dcnlib.models.pretrained import Source
 from dcnlib.utils.device import resolve_device
 
 Pictures = PictureSource | Picture | Iterable[PictureSource | Picture]
@@ -68,7 +69,7 @@ def predict(
 ) -> list[Prediction]:
     """What a trained model says of pictures, in their order; one picture stands for a list of one.
 
-    source: what `load_trained` takes. pictures: what `read_picture` takes, each; an array or a tensor of four
+    source: what `load_in_runtime` takes. pictures: what `read_picture` takes, each; an array or a tensor of four
     dimensions is several. They are pictures as a user has them: grey or in colour, of any size, and the model's task
     makes of each an image that its networks know (`Task.preprocess`). Each goes through the network alone, so that its
     answer depends on nothing else in the list.
@@ -81,7 +82,7 @@ def predict(
     """
     if not isinstance(invert, bool | None):  # "no" would count as yes
         raise TypeError(f"invert must be True, False or None, got {invert!r}")
-    trained = load_trained(source)
+    trained = load_in_runtime(source)
     options = {} if k is None else {"k": k}
     if options.keys() - trained.spec.options().keys():
         raise ValueError(f"{trained.name} is of kind {trained.spec.kind}, which chooses no patches: leave k out")

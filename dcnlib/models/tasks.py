@@ -56,6 +56,7 @@ class Task(ABC):
     kinds: ClassVar[tuple[str, ...]]  # of models that there are for it; see `SPECS`
     sources: ClassVar[Mapping[str, tuple[str, ...]]]  # where its images come from, the usual one first, with splits
     smoke_counts: ClassVar[Mapping[str, int]]  # how many images the smoke profile takes of what is always at hand
+    classes: ClassVar[tuple[str, ...]]  # what each class score is for, in each position
 
     @property
     @abstractmethod
@@ -111,6 +112,7 @@ class ClutteredMNISTTask(Task):
     kinds: ClassVar[tuple[str, ...]] = ("coarse", "fine", "dcn", "ram", "draw", "perturbed-topk", "soft-attention")
     sources: ClassVar[Mapping[str, tuple[str, ...]]] = SPLITS
     smoke_counts: ClassVar[Mapping[str, int]] = {"train": 256, "validation": 200}
+    classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
 
     @property
     def image_shape(self) -> ImageShape:
@@ -171,6 +173,7 @@ class HouseNumbersTask(Task):
     kinds: ClassVar[tuple[str, ...]] = ("coarse", "fine", "dcn")
     sources: ClassVar[Mapping[str, tuple[str, ...]]] = NUMBER_SPLITS
     smoke_counts: ClassVar[Mapping[str, int]] = {"train": 64, "validation": 100}
+    classes: ClassVar[tuple[str, ...]] = (*"0123456789", "no digit")
 
     def __post_init__(self) -> None:
         if not 1 <= self.scales <= MOST_SCALES:

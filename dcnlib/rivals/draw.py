@@ -151,7 +151,7 @@ class DrawClassifier(nn.Module):
         check_images(self, images, self.image_shape)
         glimpses = self.glimpses if glimpses is None else glimpses
         check_whole("glimpses", glimpses)
-        hidden = cell = images.new_zeros(len(images), self.encoder.hidden_size)
+        hidden = cell = images.new_zeros(images.shape[0], self.encoder.hidden_size)
         windows, seen = [], []
         for _ in range(glimpses):
             windows.append(self.window_network(hidden))

@@ -274,8 +274,8 @@ class RecurrentAttentionModel(nn.Module):
         glimpses = self.glimpses if glimpses is None else glimpses
         check_whole("glimpses", glimpses)
         areas = summed_areas(images)
-        location = images.new_zeros(len(images) * samples, 2)
-        state = images.new_zeros(len(location), self.baseline.in_features)
+        location = images.new_zeros(images.shape[0] * samples, 2)
+        state = images.new_zeros(location.shape[0], self.baseline.in_features)
         states, locations, means, choices = [], [], [], []
         for step in range(glimpses):
             if step > 0:
@@ -288,8 +288,8 @@ class RecurrentAttentionModel(nn.Module):
             locations.append(location)
 
         def by_image(steps: list[Tensor], width: int) -> Tensor:
-            together = torch.stack(steps, dim=1) if steps else images.new_zeros(len(location), 0, width)
-            return together.unflatten(0, (len(images), samples))
+            together = torch.stack(steps, dim=1) if steps else images.new_zeros(location.shape[0], 0, width)
+            return together.unflatten(0, (images.shape[0], samples))
 
         return Rollout(
             by_image(states, state.shape[1]),

@@ -59,7 +59,7 @@ def evaluate(
     if len(data) == 0:
         raise ValueError("there is nothing to evaluate: the data set is empty")
     check_finite(model.state_dict(), "a model that can't be evaluated")
-    device = next(model.parameters()).device
+    device = next(model.parameters(), torch.empty(0)).device  # an exported model has none, and runs on the CPU
     if k is not None:
         options["k"] = k
     counts: list[int] = []

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dcnlib.utils.tracing import traced_for
+
 Indices = Sequence[int] | np.ndarray | Tensor
 # A batch-norm layer that sees one value a channel has no variance to divide by.
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
@@ -38,7 +40,7 @@ def check_images(model: nn.Module, images: Tensor, image_shape: tuple[int, int, 
         raise ValueError(f"images must not be empty, got shape {tuple(images.shape)}")
     if image_shape is not None and tuple(images.shape[1:]) != tuple(image_shape):
         raise ValueError(f"this model takes images of shape {tuple(image_shape)}, got {tuple(images.shape[1:])}")
-    if images.shape[0] == 1 and any(part.training and isinstance(part, _BATCH_NORMS) for part in model.modules()):
+    if any(part.training and isinstance(part, _BATCH_NORMS) for part in model.modules()) and images.shape[0] == 1:
         raise ValueError(
             "batch normalisation can't train on a batch of one image: make batches of at least 2, or put the model "
             "into eval mode, in Python model.eval()"
@@ -46,7 +48,10 @@ def check_images(model: nn.Module, images: Tensor, image_shape: tuple[int, int, 
 
 
 def check_values(images: Tensor) -> None:
-    """Raise ValueError unless all values are numbers in [0, 1]. Waits for the device."""
+    """Raise ValueError unless all values are numbers in [0, 1]. Waits for the device. Who runs an exported graph looks
+    at its images before."""
+    if traced_for():
+        return
     low, high = (value.item() for value in torch.aminmax(images))
     if not (low >= 0 and high <= 1):  # false for NaN too
         raise ValueError(f"image values must be in [0, 1], got {low:g}..{high:g}")

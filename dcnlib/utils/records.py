@@ -71,7 +71,7 @@ def environment(device: str) -> Record:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_revision": _git("rev-parse", "HEAD") if tracked else None,
         "git_dirty": None if changes is None else bool(changes),
-        "versions": {"python": platform.python_version()} | _versions(packages),
+        "versions": {"python": platform.python_version()} | versions_of(packages),
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
             "processor": _processor(),
@@ -82,7 +82,7 @@ def environment(device: str) -> Record:
     }
 
 
-def _versions(packages: Iterable[str]) -> dict[str, str]:
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
     """The versions of those packages that are installed."""
     found = {}
     for name in packages:

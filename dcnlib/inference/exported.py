@@ -1,0 +1,154 @@
+"""Exported models at work: a file in its runtime, under the contract of every model here.
+
+Reading a file executes nothing of it: its graph is made of the runtime's own operations. A file that is cut off,
+damaged, of another version or no export of this library is refused before a runtime sees it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dcnlib.core.network import no_boxes
+from dcnlib.inference.formats import check_packages, read_account
+from dcnlib.models.pretrained import Trained
+from dcnlib.models.specs import spec_from_record
+from dcnlib.utils.checks import ImageShape, check_images, check_values
+from dcnlib.utils.files import user_path
+from dcnlib.utils.records import Record
+
+Runtime = Literal["onnxruntime", "openvino"]
+USUAL: dict[str, Runtime] = {".onnx": "onnxruntime", ".xml": "openvino"}  # a file's runtime, by how its name ends
+Call = Callable[[np.ndarray], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class ExportedLook:
+    """What a file holds of a look at a batch; see `Attention`."""
+
+    logits: Tensor  # (B, L) or (B, P, L), before the softmax
+    boxes: Tensor  # (B, k, 4), or (B, 0, 4) where the file tells none
+    cells: Tensor | None = None
+    coarse_logits: Tensor | None = None
+    entropy: Tensor | None = None
+    saliency: Tensor | None = None
+
+
+class ExportedNetwork(nn.Module):
+    """What `export_model` wrote, as a model: images (B, C, H, W) -> logits. It runs on the CPU, and can't be trained.
+
+    about: the account that the file gives of itself. k, in calls, may only be the file's own.
+    """
+
+    def __init__(self, call: Call, about: Record) -> None:
+        super().__init__()
+        self.call, self.about = call, about
+        channels, height, width = about["image_shape"]
+        self.image_shape: ImageShape = (channels, height, width)
+
+    @classmethod
+    def load(cls, path: str | Path, runtime: Runtime | None = None) -> Self:
+        """A file in a runtime: by default .onnx in ONNX Runtime, .xml in OpenVINO, which takes both.
+
+        The runtime computes in as many threads as torch does now. Raises FileNotFoundError, ValueError for a file that
+        isn't whole, of another version or for another runtime, and ModuleNotFoundError, which names the extra, for a
+        missing runtime.
+        """
+        path = user_path(path)
+        if path.suffix not in USUAL:
+            raise ValueError(f"exported models that can be run here end in {' or '.join(USUAL)}, got {path}")
+        if runtime is None:
+            runtime = USUAL[path.suffix]
+        if runtime not in get_args(Runtime):
+            raise ValueError(f"runtime must be one of {', '.join(get_args(Runtime))}, got {runtime!r}")
+        if runtime == "onnxruntime" and path.suffix != ".onnx":
+            raise ValueError(f"onnxruntime takes .onnx files, got {path}")
+        if not path.is_file():
+            raise FileNotFoundError(f"no exported model at {path}")
+        check_packages(runtime)
+        content, weights = path.read_bytes(), b""
+        if path.suffix == ".xml":
+            beside = path.with_suffix(".bin")
+            if not beside.is_file():
+                raise FileNotFoundError(f"{path} needs its weights beside it, {beside.name}")
+            weights = beside.read_bytes()
+        about = read_account(content, path, weights)
+        if about.get("part") != "whole":
+            raise ValueError(f"{path} is the part {about.get('part')} of a model: only the whole answers")
+        outputs = list(about["outputs"])
+        try:
+            start = _in_onnxruntime if runtime == "onnxruntime" else _in_openvino
+            return cls(start(content, weights, outputs), about)
+        except Exception as error:  # each runtime has kinds of its own
+            raise ValueError(f"{runtime} can't read {path}: {error}") from error
+
+    def forward(self, images: Tensor, k: int | None = None) -> Tensor:
+        """Class scores (B, L) or (B, P, L). Raises TypeError or ValueError for images that aren't the model's."""
+        return self._answer(images, k)["logits"]
+
+    def attend(self, images: Tensor, k: int | None = None) -> ExportedLook:
+        """All that the file holds of a look, with a check of the images' values."""
+        answer = self._answer(images, k)
+        check_values(images)
+        return ExportedLook(**{"boxes": no_boxes(images.cpu()), **answer})
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self  # it has no state of its own, and a runtime's can't be copied
+
+    def _answer(self, images: Tensor, k: int | None) -> dict[str, Tensor]:
+        check_images(self, images, self.image_shape)
+        if k is not None and k != self.about["k"]:
+            raise ValueError(
+                f"this file was exported with k = {self.about['k']}, not {k}: export the model with that k"
+            )
+        results = self.call(images.detach().cpu().float().numpy())
+        return {name: torch.from_numpy(result) for name, result in zip(self.about["outputs"], results, strict=True)}
+
+
+def load_exported(path: str | Path, runtime: Runtime | None = None) -> Trained:
+    """An exported model of this library as a `Trained` one, for all that asks a trained model: see `ExportedNetwork`.
+
+    Raises ValueError for one of a network that has no task here, too.
+    """
+    network = ExportedNetwork.load(path, runtime)
+    about = network.about
+    if "model" not in about:
+        raise ValueError(f"{path} is the export of a network without a task: use ExportedNetwork.load in Python")
+    spec = spec_from_record(about["model"])
+    if tuple(spec.task.image_shape) != network.image_shape:
+        raise ValueError(f"{path} takes images of {network.image_shape}, and its task's are {spec.task.image_shape}")
+    return Trained(about["name"], network.eval(), spec, about["record"])
+
+
+def _in_onnxruntime(content: bytes, weights: bytes, outputs: list[str]) -> Call:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(outputs, {"images": images})
+
+
+def _in_openvino(content: bytes, weights: bytes, outputs: list[str]) -> Call:
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(content, weights) if weights else core.read_model(content)
+    # In float32 also where the processor has something faster, which would answer differently.
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+
+    def call(images: np.ndarray) -> list[np.ndarray]:
+        results = request.infer({"images": images})
+        return [np.array(results[name]) for name in outputs]  # its own memory is used again
+
+    return call

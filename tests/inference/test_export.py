@@ -1,0 +1,100 @@
+"""Exported models answer as the model does, in every runtime, and say what they are; anything else is refused."""
+
+import pytest
+import torch
+from torch import nn
+
+from dcnlib import DynamicCapacityNetwork, predict
+from dcnlib.core.multiscale import MultiScaleNetwork
+from dcnlib.inference.export import OUTPUTS, export_model
+from dcnlib.inference.exported import ExportedNetwork, load_exported
+from dcnlib.models.pretrained import load_trained
+from dcnlib.training.evaluation import evaluate
+
+DCN = "dcn-k8-hints"
+
+
+def assert_same_look(exported, look, names=OUTPUTS):
+    for name in names:
+        expected = getattr(look, name)
+        found = getattr(exported, name)
+        assert found.shape == expected.shape, name
+        torch.testing.assert_close(found.to(expected.dtype), expected, rtol=1e-4, atol=1e-4, msg=name)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("exported") / "dcn.onnx"
+    export_model(DCN, path, "onnx")
+    return path
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_file_answers_as_the_model_at_any_batch(file, runtime):
+    trained = load_trained(DCN)
+    exported = load_exported(file, runtime)
+    assert (exported.name, exported.spec) == (trained.name, trained.spec)
+    images = torch.stack([trained.task.smoke("validation")[i][0] for i in range(40)])
+    for batch in (1, 2, 40):
+        look = trained.model.attend(images[:batch])
+        assert_same_look(exported.model.attend(images[:batch]), look)
+        torch.testing.assert_close(exported.model(images[:batch]), look.logits, rtol=1e-4, atol=1e-4)
+    data = trained.task.smoke("validation")
+    assert evaluate(exported.model, data).wrong.equal(evaluate(trained.model, data).wrong)
+
+
+def test_predict_takes_a_file(file):
+    picture = load_trained(DCN).task.smoke("validation")[0][0]
+    (mine,), (its) = predict(DCN, picture[0].numpy()), predict(str(file), picture[0].numpy())
+    assert (its[0].answer, its[0].first_answer) == (mine.answer, mine.first_answer)
+    torch.testing.assert_close(its[0].boxes, mine.boxes)
+    torch.testing.assert_close(its[0].probabilities, mine.probabilities, rtol=1e-4, atol=1e-4)
+
+
+class StridedTop(nn.Sequential):
+    """Nothing like the paper's: pools that overlap, padding, no norm, a smooth activation, two positions."""
+
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(6, 8, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(8, 8, 2),
+            nn.AvgPool2d(2),
+            nn.Flatten(),
+            nn.LazyLinear(14),
+            nn.Unflatten(1, (2, 7)),
+        )
+
+
+def own_network(top):
+    torch.manual_seed(1)
+    coarse = nn.Sequential(nn.Conv2d(2, 6, 5, stride=3), nn.BatchNorm2d(6), nn.ReLU())
+    fine = nn.Sequential(nn.Conv2d(2, 6, 3), nn.Tanh(), nn.Conv2d(6, 6, 3))
+    shape = 2, 41, 53
+    with torch.no_grad():
+        top(coarse.eval()(torch.rand(1, *shape)))
+    return DynamicCapacityNetwork(coarse=coarse, fine=fine, top=top, k=3, image_shape=shape).eval()
+
+
+def test_own_networks_of_any_top(tmp_path):
+    network = own_network(StridedTop())
+    export_model(network, tmp_path / "own.onnx", "onnx", k=5)
+    exported = ExportedNetwork.load(tmp_path / "own.onnx")
+    for batch in (1, 4):
+        images = torch.rand(batch, 2, 41, 53)
+        assert_same_look(exported.attend(images), network.attend(images, k=5))
+    with pytest.raises(ValueError, match="without a task"):
+        load_exported(tmp_path / "own.onnx")
+    with pytest.raises(ValueError, match="exported with k = 5, not 3"):
+        exported(images, k=3)
+
+
+def test_several_scales_and_positions(tmp_path):
+    """Whose gradient goes back through convolutions, a logarithm of sums, and the canvas' regions."""
+    trained = load_trained("house-numbers-dcn-k8-scales3")
+    assert isinstance(trained.model, MultiScaleNetwork)
+    export_model(trained, tmp_path / "numbers.onnx", "onnx")
+    exported = load_exported(tmp_path / "numbers.onnx")
+    images = torch.stack([trained.task.smoke("validation")[i][0] for i in range(3)])
+    assert_same_look(exported.model.attend(images), trained.model.attend(images))
