@@ -46,7 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # what a console has no letters for
     try:
         status = _answer(sys.argv[1:] if arguments is None else arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # who started the command may have closed it
+            sys.stdout.flush()
         return status
     except BrokenPipeError:
         # Who read the output, such as `head`, has gone. Nobody is left to be told, at the interpreter's end neither.

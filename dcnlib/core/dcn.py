@@ -67,7 +67,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
         self.coarse = coarse
         self.fine = fine
         self.top = top
-        self.k = k
+        self.k = int(k)
         self.geometry = geometry if geometry is not None else derive_geometry(coarse, fine)
         self.policy = resolve_policy(policy)
         self.hint_weight = hint_weight

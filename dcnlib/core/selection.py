@@ -1,5 +1,6 @@
 """From scores of cells to the k cells that are looked at (section 3.1)."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,7 +32,7 @@ def select_patches(scores: Tensor, k: int) -> Tensor:
 
 def check_k(k: int, cells: int | None = None) -> None:
     """Raise TypeError or ValueError unless k is a whole number from 0 to the number of cells (if that is known)."""
-    if not isinstance(k, int) or isinstance(k, bool):
+    if not isinstance(k, int | np.integer) or isinstance(k, bool):
         raise TypeError(f"k, the number of patches, must be an int, got {k!r}")
     if k < 0 or (cells is not None and k > cells):
         raise ValueError(f"k, the number of patches, must be 0..{'cells' if cells is None else cells}, got {k}")

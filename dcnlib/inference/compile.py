@@ -28,6 +28,7 @@ def compile_for_inference(model: nn.Module, images: Tensor) -> Callable[[Tensor]
     return compile_frozen(prepare_for_inference(model, images).forward, images)
 
 
+@torch.inference_mode(False)  # whose tensors no gradient goes through, as the saliency's does
 def prepare_for_inference(model: nn.Module, images: Tensor) -> nn.Module:
     """A copy of a model in eval mode, ready to compile: each norm folded into its convolution and, on CPUs, small
     convolutions made matrix products. `images` (B, C, H, W) is a batch like those to come."""

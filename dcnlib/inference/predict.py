@@ -87,7 +87,8 @@ def predict(
     if options.keys() - trained.spec.options().keys():
         raise ValueError(f"{trained.name} is of kind {trained.spec.kind}, which chooses no patches: leave k out")
     at = resolve_device(device)
-    model: Any = copy.deepcopy(trained.model).to(at).eval()  # the caller's own stays where it is
+    with torch.inference_mode(False):  # or the copy could never be asked for its saliency
+        model: Any = copy.deepcopy(trained.model).to(at).eval()  # the caller's own stays where it is
 
     predictions = []
     for number, given in enumerate(_each(pictures), start=1):

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from dcnlib.core.dcn import DynamicCapacityNetwork
@@ -66,7 +65,8 @@ class Trained:
     @property
     def source(self) -> str:
         """Where the images that it was trained on come from: the task's usual source, if the record doesn't say."""
-        return str(self.record.get("data", {}).get("train", {}).get("source", next(iter(self.task.sources))))
+        sources = [part["source"] for part in self._trained_on() if "source" in part]
+        return str(next(iter([*sources, *self.task.sources])))
 
     def load_data(
         self, split: str | None = None, *, source: str | None = None, root: str | Path | None = None, **options: Any
@@ -81,16 +81,27 @@ class Trained:
 
     def check_unseen(self, split: str | None, source: str) -> None:
         """Raise ValueError if the validation images of a source are among those that the model was trained on; where a
-        split is named, warn."""
-        trained_on = self.record.get("data", {}).get("train")
-        if trained_on is not None and self.task.shares_images(trained_on, split or "validation", source):
-            told = (
-                f"{self.name} was trained on images of source {trained_on['source']}, split {trained_on['split']}, "
-                f"which are among those of source {source}, split {split or 'validation'}"
-            )
-            if split is None:
-                raise ValueError(f"{told}: name the split to measure on them all the same")
-            warnings.warn(f"{told}: the error says nothing about other images", stacklevel=3)
+        split is named, warn. Warn too where the record doesn't say what it was trained on."""
+        measured = f"source {source}, split {split or 'validation'}"
+        for part in self._trained_on():
+            if not {"source", "split"} <= part.keys():
+                told = (
+                    f"{self.name} was trained on a {part.get('name', 'data set')}, and its record doesn't say whether "
+                )
+                warnings.warn(f"{told}images of {measured}, are in it", stacklevel=3)
+            elif self.task.shares_images(part, split or "validation", source):
+                told = (
+                    f"{self.name} was trained on images of source {part['source']}, split {part['split']}, which are "
+                    f"among those of {measured}"
+                )
+                if split is None:
+                    raise ValueError(f"{told}: name the split to measure on them all the same")
+                warnings.warn(f"{told}: the error says nothing about other images", stacklevel=3)
+
+    def _trained_on(self) -> list[Record]:
+        """What the record says of the training images, of each part if they are of several sets."""
+        train = self.record.get("data", {}).get("train")
+        return [] if train is None else train.get("parts", [train])
 
 
 Source = str | Path | Trained
@@ -160,12 +171,10 @@ def load_pretrained(name: str) -> nn.Module:
 
 
 def _load(name: str, record: Record, weights: Path, told_by: str) -> Trained:
-    # Tensors made in inference mode could never be trained or saved for a backward pass again.
-    with torch.inference_mode(False):
-        try:
-            spec = spec_from_record(record["model"])
-            model = spec.build()
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{told_by} describes no model of this library: {error}") from error
-        load_weights(weights, model)
+    try:
+        spec = spec_from_record(record["model"])
+        model = spec.build()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{told_by} describes no model of this library: {error}") from error
+    load_weights(weights, model)
     return Trained(name, model.eval(), spec, record)

@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+import numpy as np
+import torch
 from torch import nn
 
 from dcnlib.core.dcn import DynamicCapacityNetwork, Objective
@@ -34,12 +36,21 @@ class Spec(ABC):
     """What the model is for."""
 
     def __post_init__(self) -> None:
+        for name, value in self.options().items():
+            if isinstance(value, np.generic):  # a number of numpy is kept as a plain one, which a record can hold
+                object.__setattr__(self, name, value.item())
         if self.kind not in self.task.kinds:
             raise ValueError(f"models of {self.task.name} are {', '.join(self.task.kinds)}, got {self.kind!r}")
 
-    @abstractmethod
     def build(self) -> nn.Module:
         """A freshly initialised model (seed first: `seed_everything`)."""
+        # Tensors made in inference mode could never be trained or saved for a backward pass again.
+        with torch.inference_mode(False):
+            return self._build()
+
+    @abstractmethod
+    def _build(self) -> nn.Module:
+        """The model of these options."""
 
     def options(self) -> dict[str, Any]:
         """What may be chosen about this kind of model, and was."""
@@ -61,7 +72,7 @@ class CoarseSpec(Spec):
 
     kind: ClassVar[str] = "coarse"
 
-    def build(self) -> nn.Module:
+    def _build(self) -> nn.Module:
         top, layers = self.task.boxes("top", "coarse")
         return self.task.network(SingleCapacityNetwork(layers=layers, top=top, image_shape=self.task.box_shape))
 
@@ -72,7 +83,7 @@ class FineSpec(Spec):
 
     kind: ClassVar[str] = "fine"
 
-    def build(self) -> nn.Module:
+    def _build(self) -> nn.Module:
         top, layers = self.task.boxes("top", "fine on images")
         return self.task.network(SingleCapacityNetwork(layers=layers, top=top, image_shape=self.task.box_shape))
 
@@ -100,7 +111,7 @@ class DCNSpec(Spec):
     """Patches of a training step: fixed, or drawn from 1..k, uniform or reciprocal, which draws n as often as 1/n
     says."""
 
-    def build(self) -> nn.Module:
+    def _build(self) -> nn.Module:
         top, coarse, fine = self.task.boxes("top", "coarse", "fine")
         network = DynamicCapacityNetwork(
             coarse=coarse, fine=fine, top=top, image_shape=self.task.box_shape, **self.options()
@@ -129,7 +140,7 @@ class RAMSpec(Spec):
     discount: float = 0.5
     """What a gain one glimpse later counts."""
 
-    def build(self) -> nn.Module:
+    def _build(self) -> nn.Module:
         return RecurrentAttentionModel(image_shape=self.task.image_shape, **self.options())
 
 
@@ -144,7 +155,7 @@ class DrawSpec(Spec):
     hidden: int = 256
     """Units of the recurrent state."""
 
-    def build(self) -> nn.Module:
+    def _build(self) -> nn.Module:
         return DrawClassifier(image_shape=self.task.image_shape, **self.options())
 
 
@@ -163,7 +174,7 @@ class PerturbedTopKSpec(Spec):
     sigma_steps: int | None = None
     """Training steps in which the noise falls to a hundredth; it stays as it is if they aren't given."""
 
-    def build(self) -> nn.Module:
+    def _build(self) -> nn.Module:
         coarse, fine, top, scorer = self.task.boxes("coarse", "fine", "top", "scorer")
         return PerturbedTopKNetwork(
             coarse=coarse, fine=fine, top=top, scorer=scorer, image_shape=self.task.box_shape, **self.options()
@@ -176,7 +187,7 @@ class SoftAttentionSpec(Spec):
 
     kind: ClassVar[str] = "soft-attention"
 
-    def build(self) -> nn.Module:
+    def _build(self) -> nn.Module:
         coarse, fine, top, scorer = self.task.boxes("coarse", "fine", "top", "scorer")
         return SoftAttentionNetwork(
             coarse=coarse, fine=fine, top=top, scorer=scorer, image_shape=self.task.box_shape, **self.options()

@@ -25,7 +25,7 @@ class Progress:
     sums: dict[str, Tensor] = field(default_factory=dict)  # of this epoch's loss parts, float64 where there is one
     curves: dict[str, list[float]] = field(default_factory=dict)
     best: Record = field(default_factory=dict)  # epoch and validation figures of the best weights
-    epoch_rng: Tensor | None = None  # torch's generator at the epoch's beginning, which a DataLoader shuffles by
+    epoch_rng: Tensor | None = None  # at the epoch's beginning, of the generator that a DataLoader shuffles by
     resumed: list[Record] = field(default_factory=list)  # where a resumption changed the versions or the machine
 
     def add(self, parts: dict[str, Tensor]) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dcnlib.core.saliency import cross_entropy
-from dcnlib.training.loading import Data, evaluation_batches
+from dcnlib.training.loading import Data, count, evaluation_batches
 from dcnlib.utils.checks import check_label_range, check_labels
 from dcnlib.utils.device import to_device
 from dcnlib.utils.modules import evaluation_mode
@@ -56,7 +56,7 @@ def evaluate(
     set, for image values outside [0, 1] or NaN, for labels that are none of the model's classes, and for a model whose
     weights aren't finite.
     """
-    if len(data) == 0:
+    if count(data) == 0:
         raise ValueError("there is nothing to evaluate: the data set is empty")
     check_finite(model.state_dict(), "a model that can't be evaluated")
     device = next(model.parameters(), torch.empty(0)).device  # an exported model has none, and runs on the CPU

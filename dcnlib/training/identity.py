@@ -1,23 +1,19 @@
 """Which experiment a run is: everything that its result depends on, told in plain text, and what differs in another."""
 
-import functools
-import hashlib
 import json
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, is_dataclass
-from enum import Enum
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
+from torch import nn
 
+from dcnlib.training.contents import describe, digest
+from dcnlib.training.plain import plain_options
 from dcnlib.training.settings import TrainingSettings
-from dcnlib.utils.modules import frozen_parts
+from dcnlib.utils.modules import frozen_parts, uncompiled
 from dcnlib.utils.records import Record
-from dcnlib.utils.weights import digest_of, weights_of
+from dcnlib.utils.weights import digest_of, plain_name, weights_of
 
 # What an identity says beyond what every record says; records of earlier versions lack it.
 NEWER = ("architecture", "frozen", "digests")
@@ -40,7 +36,7 @@ def identify(
         "settings": asdict(settings),
         "data": {"train": describe(train), "validation": describe(validation)},
         "architecture": dict(_layers(model)),
-        "frozen": [part for part, module in model.named_modules() if module in frozen],
+        "frozen": [plain_name(part) for part, module in _parts(model) if module in frozen],
         "digests": {
             "initial_weights": digest_of(weights_of(model)),
             "train": digest(train),
@@ -92,19 +88,21 @@ def _short(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-# The architecture
-
-
 def _layers(model: nn.Module) -> Iterator[tuple[str, str | Record]]:
     """Each part of a model by name: its type, parameters and buffers, and the options that it has."""
-    for name, part in model.named_modules():
+    for name, part in _parts(model):
         tensors = [
             f"{key} {str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
             + (" frozen" if isinstance(tensor, nn.Parameter) and not tensor.requires_grad else "")
             for key, tensor in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
         ]
         layer, options = "; ".join([f"{type(part).__name__}({part.extra_repr()})", *tensors]), _options(part)
-        yield name or "model", {"layer": layer, **options} if options else layer
+        yield plain_name(name) or "model", {"layer": layer, **options} if options else layer
+
+
+def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The parts of a model and their names, without what torch.compile wraps around some of them."""
+    return ((name, part) for name, part in model.named_modules() if uncompiled(part) is part)
 
 
 def _options(part: nn.Module) -> Record:
@@ -112,80 +110,5 @@ def _options(part: nn.Module) -> Record:
     if type(part).__module__.startswith("torch.nn"):
         return {}
     younger = getattr(type(part), "YOUNGER", {})
-    return {
-        key: value if isinstance(value, bool | int | str) else text
-        for key, value in vars(part).items()
-        if (key, value) not in younger.items()
-        # A method that was put in another one's place is no option.
-        if not key.startswith("_") and key != "training" and not callable(getattr(type(part), key, None))
-        if (text := _plain(value)) is not None
-    }
-
-
-def _plain(value: Any) -> str | None:
-    """A value as text that is the same in another process, or None if it has none."""
-    if value is None or isinstance(value, bool | int | float | str | np.number | torch.dtype | torch.Size):
-        return repr(value)
-    if isinstance(value, Enum):
-        return str(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        fields = {key: _plain(item) for key, item in vars(value).items()}
-        return f"{type(value).__name__}({', '.join(f'{key}={text}' for key, text in fields.items() if text)})"
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(_plain(item) or '?' for item in value)}]"
-    if isinstance(value, functools.partial):
-        return f"{_plain(value.func)}{_plain(value.args)}{_plain(value.keywords)}"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key!r}: {_plain(item)}' for key, item in value.items())}}}"
-    if callable(value) and hasattr(value, "__qualname__"):
-        return str(value.__qualname__)
-    return None
-
-
-# The data
-
-
-def describe(data: Any) -> Record:
-    """What a record says of a data set: its own description, of a part which part of what, else its name and count."""
-    if hasattr(data, "describe"):
-        return data.describe()
-    if isinstance(data, DataLoader):
-        return {**describe(data.dataset), "batches": len(data), "sampler": type(data.sampler).__name__}
-    if isinstance(data, Subset):
-        return {**describe(data.dataset), "part": len(data)}
-    return {"name": type(data).__name__, "count": len(data)}
-
-
-def digest(data: Any) -> str | None:
-    """SHA-256 of what a data set holds, where it is at hand: in our own sets, tensors, lists of pairs and parts of
-    them. Of a set that reads files, as torchvision's do, it is that of the labels, if it lists them; else None."""
-    if isinstance(data, DataLoader):
-        return digest(data.dataset)
-    if isinstance(data, Subset):
-        return _digest(digest(data.dataset), np.asarray(data.indices))
-    if isinstance(data, ConcatDataset):
-        return _digest(*map(digest, data.datasets))
-    if isinstance(data, TensorDataset):
-        return _digest(*data.tensors)
-    if isinstance(data, list | tuple):
-        return _digest(*(part for item in data for part in (item if isinstance(item, list | tuple) else [item])))
-    if isinstance(contents := getattr(data, "contents", None), tuple):
-        return _digest(*contents)
-    labels = getattr(data, "targets", getattr(data, "labels", None))
-    return _digest(np.asarray(labels) if isinstance(labels, list) else labels) if labels is not None else None
-
-
-def _digest(*parts: Any) -> str | None:
-    """SHA-256 of tensors, arrays, numbers and texts; None if there is anything else among them."""
-    whole = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Tensor):
-            whole.update(digest_of({"": part}).encode())
-        elif isinstance(part, np.ndarray) and part.dtype != object:
-            whole.update(f"{part.dtype} {part.shape};".encode())
-            whole.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
-        elif part is None or isinstance(part, int | float | str | np.number):
-            whole.update(f"{part};".encode())
-        else:
-            return None
-    return whole.hexdigest()
+    as_before = {key for key, value in younger.items() if vars(part).get(key) == value}
+    return plain_options(part, without={"training", *as_before})

@@ -7,7 +7,16 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler, Subset, TensorDataset, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    Sampler,
+    Subset,
+    TensorDataset,
+    default_collate,
+)
 
 from dcnlib.utils.checks import check_values
 
@@ -46,9 +55,31 @@ class Order(Sampler[np.ndarray]):
         return iter(self.batches)
 
 
+def count(data: Data | DataLoader) -> int:
+    """Images of a data set, or batches of a loader. Raises TypeError for what has neither."""
+    try:
+        return len(data)
+    except TypeError as error:
+        raise TypeError(
+            "data must be a map-style data set, with len(data) and data[i] -> (image, label), or a DataLoader of one; "
+            f"got {type(data).__name__}: {error}"
+        ) from error
+
+
 def count_batches(data: Data | DataLoader, batch_size: int) -> int:
     """Training steps in an epoch: whole batches of a data set, or however many a loader makes."""
-    return len(data) if isinstance(data, DataLoader) else len(data) // batch_size
+    return count(data) if isinstance(data, DataLoader) else count(data) // batch_size
+
+
+def order_of(loader: DataLoader) -> Any:
+    """What decides the order in which a loader takes its images."""
+    batches = loader.batch_sampler
+    return loader.sampler if batches is None else batches.sampler if type(batches) is BatchSampler else batches
+
+
+def generator_of(data: Any) -> torch.Generator | None:
+    """The generator of its own that a loader shuffles by; None if it is torch's."""
+    return (getattr(order_of(data), "generator", None) or data.generator) if isinstance(data, DataLoader) else None
 
 
 def training_batches(
@@ -64,8 +95,8 @@ def training_batches(
     """The batches of a training epoch on the CPU, after the first `start` of them: images (B, C, H, W) and labels.
 
     A DataLoader makes its own batches in its own order; those before `start` are made once more, from `epoch_rng`, the
-    state that torch's generator had at the epoch's beginning, and left out. Raises TypeError or ValueError for what
-    isn't images in [0, 1] and labels.
+    state that its generator, or else torch's, had at the epoch's beginning, and left out. Raises TypeError or
+    ValueError for what isn't images in [0, 1] and labels.
     """
     data = at_epoch(data, epoch)
     if isinstance(data, DataLoader):
@@ -135,7 +166,7 @@ def _from(loader: DataLoader, start: int, epoch_rng: Tensor | None) -> Iterator[
     if start == 0 or epoch_rng is None:
         return iter(loader)
     now = torch.get_rng_state()
-    torch.set_rng_state(epoch_rng)
+    (generator_of(loader) or torch.default_generator).set_state(epoch_rng)
     batches = iter(loader)
     for _ in range(start):
         next(batches)

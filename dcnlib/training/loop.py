@@ -21,7 +21,7 @@ from dcnlib.training.checkpoint import Training, resume, save_checkpoint
 from dcnlib.training.evaluation import evaluate
 from dcnlib.training.identity import check_same, identify
 from dcnlib.training.interrupt import Stop, Stopped, stopping_between_steps
-from dcnlib.training.loading import Data, count_batches, evaluation_batches, training_batches
+from dcnlib.training.loading import Data, count, count_batches, evaluation_batches, generator_of, training_batches
 from dcnlib.training.means import first_means, in_place_of_weights, update_means
 from dcnlib.training.run import Run
 from dcnlib.training.settings import TrainingSettings
@@ -59,8 +59,9 @@ def fit(
     and puts those weights into the model. `on_epoch` is called with each epoch's figures, `progress` shows a bar, and
     `description` says in the record what the model is.
 
-    Raises ValueError if there are fewer images than a batch, for images outside [0, 1] and labels that are none of the
-    model's classes, and if `run_dir` holds a run that differs in anything that changes the result, saying in what;
+    Raises ValueError if there are fewer images than a batch, or no parameter to train, for images outside [0, 1] and
+    labels that are none of the model's classes, and if `run_dir` holds a run that differs in anything that changes the
+    result, saying in what (of your own code, classes are known by their names, and pictures in files by their labels);
     BlockingIOError if another process trains there; FloatingPointError if loss, gradient, weights or validation are no
     longer finite: at that step on a CPU, and on a GPU, which would have to be waited for, at the next checkpoint or the
     epoch's end. The last checkpoint is from before. Stopped, a KeyboardInterrupt, after a signal.
@@ -68,15 +69,21 @@ def fit(
     model = uncompiled(model)
     if isinstance(train_data, DataLoader) and train_data.batch_size is not None:
         settings = replace(settings, batch_size=train_data.batch_size)
-    if count_batches(train_data, settings.batch_size) == 0 or len(validation_data) == 0:
+    if count_batches(train_data, settings.batch_size) == 0 or count(validation_data) == 0:
         raise ValueError(
             f"{len(train_data)} training and {len(validation_data)} validation images don't make a batch of "
             f"{settings.batch_size} and a validation"
         )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("there is nothing to train: every parameter of the model is frozen")
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise ValueError("a model that was made in torch.inference_mode() can't be trained: make it outside")
     device = resolve_device(settings.device)
     identity = identify(name, description, model, train_data, validation_data, settings)
     run = Run(run_dir) if run_dir is not None else None
-    with run.lock() if run else nullcontext():
+    # What is finished where nothing can be written is only read.
+    lock = run.lock() if run and not (run.finished and run.read_only) else nullcontext()
+    with lock, torch.inference_mode(False), torch.enable_grad():
         seed_everything(settings.seed)
         model.to(device).to(memory_format=torch.channels_last)
         if run and (record := _finished(run, identity, model)):
@@ -151,6 +158,8 @@ class _Trainer:
             for part, value in figures.items():
                 state.curves.setdefault(part, []).append(value)
             state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
+            if (own := generator_of(self.train_data)) is not None:
+                state.epoch_rng = own.get_state()
             self._save()
             if on_epoch is not None:
                 on_epoch({"epoch": state.epoch, "seconds": state.seconds, **figures})
@@ -159,9 +168,11 @@ class _Trainer:
 
     def _batches(self) -> Iterable[tuple[Tensor, Tensor]]:
         """The epoch's batches that are still to come."""
-        state, settings = self.training.progress, self.settings
+        state, settings, own = self.training.progress, self.settings, generator_of(self.train_data)
         if state.step == 0:
-            state.epoch_rng = torch.get_rng_state()
+            if own is not None and state.epoch_rng is not None:
+                own.set_state(state.epoch_rng)  # of a loader made anew, in a run that goes on
+            state.epoch_rng = (own or torch.default_generator).get_state()
         return training_batches(
             self.train_data,
             settings.batch_size,
@@ -248,11 +259,12 @@ def _count_classes(model: nn.Module, data: Any, device: torch.device) -> int:
 
 
 def _finished(run: Run, identity: Record, model: nn.Module) -> Record | None:
-    """The record of a run that is finished and whose checkpoint is gone; its weights go into the model. Else None.
+    """The record of a run that is finished, and whose checkpoint is gone or can't be gone on from, as the folder is
+    read-only; its weights go into the model. Else None.
 
     Raises ValueError, saying what differs, if it is another experiment's.
     """
-    if not run.finished or run.checkpoint_path.is_file():
+    if not run.finished or (run.checkpoint_path.is_file() and not run.read_only):
         return None
     record, weights = run.read_record(), read_weights(run.weights_path)
     check_same(run.folder, record, identity, {digest_of(weights)})

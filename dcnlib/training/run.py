@@ -1,5 +1,6 @@
 """A run on disk: a folder with its record, its weights and its checkpoint, and its one look at the test set."""
 
+import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -32,6 +33,11 @@ class Run:
     def finished(self) -> bool:
         """Whether the run has come to its end: its record is the last thing that it writes."""
         return self.record_path.is_file()
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written into the folder."""
+        return self.folder.is_dir() and not os.access(self.folder, os.W_OK)
 
     def read_record(self) -> Record:
         """The record of the finished run. Raises FileNotFoundError for an unfinished one, ValueError for a damaged

@@ -79,7 +79,7 @@ def check_label_range(labels: Tensor, classes: int) -> None:
 def check_whole(name: str, value: int, *, least: int = 1, most: int | None = None) -> None:
     """Raise TypeError or ValueError unless a number of things is an int, at least `least` and, if that is given, at
     most `most`."""
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
@@ -95,10 +95,10 @@ def is_scalar(index: object) -> TypeGuard[SupportsIndex]:
 def checked_indices(indices: Indices, count: int) -> np.ndarray:
     """A batch's indices as an array (B,). Raise TypeError, ValueError or IndexError unless all are in 0..count-1."""
     picked = np.asarray(indices)
-    if len(picked) == 0:
+    if picked.size == 0:
         picked = picked.astype(int)
     if not np.issubdtype(picked.dtype, np.integer):
-        raise TypeError(f"indices must be integers, got {picked.dtype}")
+        raise TypeError(f"indices must be integers, got {indices!r}")
     if picked.ndim != 1:
         raise ValueError(f"indices must be one-dimensional, got shape {picked.shape}")
     if len(picked) and not (picked.min() >= 0 and picked.max() < count):

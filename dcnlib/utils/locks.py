@@ -71,5 +71,9 @@ def is_locked(path: Path) -> bool:
     """Whether a process holds a file's lock. It is looked at by taking it for a moment."""
     if not path.is_file():
         return False
-    with open(path, "a+b", buffering=0) as file:
+    try:
+        file = open(path, "a+b", buffering=0)  # noqa: SIM115
+    except OSError:  # it belongs to somebody else; some network file systems then say that nobody holds it
+        file = open(path, "rb", buffering=0)  # noqa: SIM115
+    with file:
         return not try_lock(file)

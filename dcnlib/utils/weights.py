@@ -55,12 +55,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 def put_weights(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> None:
     """Copy weights into a model, all of them or, with a ValueError that names the source, none."""
     check_fit(weights, model, source)
-    model.load_state_dict({name: weights[_plain(name)] for name in model.state_dict()})
+    model.load_state_dict({name: weights[plain_name(name)] for name in model.state_dict()})
 
 
 def check_fit(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> None:
     """Raise ValueError, naming the source, unless weights are finite and of a model's names, shapes and dtypes."""
-    own = {_plain(name): tensor for name, tensor in model.state_dict().items()}
+    own = {plain_name(name): tensor for name, tensor in model.state_dict().items()}
     missing, strange = own.keys() - weights.keys(), weights.keys() - own.keys()
     if missing or strange:
         told = [f"{what} {_few(names)}" for what, names in (("missing", missing), ("unknown", strange)) if names]
@@ -75,7 +75,7 @@ def check_fit(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> N
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
     """A copy of a model's weights on the CPU, under their plain names where torch.compile wraps it or parts of it."""
-    return {_plain(key): value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
+    return {plain_name(key): value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
 
 
 def check_finite(weights: Mapping[str, Tensor], what: str) -> None:
@@ -95,8 +95,9 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _plain(name: str) -> str:
-    return name.replace("_orig_mod.", "")
+def plain_name(name: str) -> str:
+    """A part's or a tensor's name without what torch.compile adds to it."""
+    return name.replace("_orig_mod.", "").removesuffix("._orig_mod")
 
 
 def _kind(tensor: Tensor) -> str:

@@ -200,6 +200,12 @@ def test_output_may_end_before_the_command(tmp_path):
         assert (done.returncode, done.stderr) == (141, "")
 
 
+def test_output_may_be_closed_from_the_start():
+    command = f"{sys.executable} -m dcnlib record coarse >&-"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_any_console_will_do(encoding, tmp_path):
     """Names that it has no letters for are told by their numbers, and no frame is drawn that it can't draw."""

@@ -93,3 +93,13 @@ def test_on_cuda_a_graph_is_replayed_in_mixed_precision(images):
     again = predict(images.flip(0))
     torch.testing.assert_close(again.flip(0).float(), first.float(), atol=0.1, rtol=0.1)
     torch.testing.assert_close(first.float(), model(images), atol=0.5, rtol=0.1)
+
+
+@pytest.mark.parametrize("name", ["dcn-k8-hints", "house-numbers-dcn-k8"])
+def test_a_model_prepared_in_inference_mode_answers_anywhere(name):
+    model, images = load_pretrained(name), torch.rand(2, 1, *((64, 128) if "house" in name else (100, 100)))
+    expected = model(images)
+    with torch.inference_mode():
+        fast = prepare_for_inference(model, images)
+        torch.testing.assert_close(fast(images), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(fast(images), expected, rtol=1e-4, atol=1e-4)

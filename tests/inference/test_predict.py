@@ -340,3 +340,14 @@ def test_bytes_are_a_file(dcn, data):
     Image.fromarray(data.render([6])[0]).save(file, "WEBP", lossless=True)
     (prediction,) = predict(dcn, [file.getvalue()])
     assert torch.equal(prediction.probabilities, predict(dcn, data.render([6])[0])[0].probabilities)
+
+
+@pytest.mark.parametrize("name", ["dcn-k8-hints", "house-numbers-dcn-k8"])
+def test_the_answer_doesnt_mind_where_it_is_asked_for(name, data):
+    trained, picture = load_trained(name), data.render([6])[0]
+    (expected,) = predict(trained, picture)
+    with torch.inference_mode():
+        for source in (trained, name):
+            (prediction,) = predict(source, picture)
+            assert torch.equal(prediction.probabilities, expected.probabilities)
+    assert not any(parameter.is_inference() for parameter in trained.model.parameters())

@@ -5,8 +5,10 @@ import shutil
 import warnings
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from dcnlib import TrainingSettings, fit, load_model, load_pretrained, load_record
 from dcnlib.models.pretrained import PRETRAINED, load_trained
@@ -89,6 +91,26 @@ def test_a_model_loaded_in_inference_mode_trains_on():
     assert all(not parameter.is_inference() for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("spec", [CoarseSpec(), RAMSpec(), PRETRAINED["house-numbers-dcn-k8"]])
+def test_a_model_built_in_inference_mode_is_like_any_other(spec):
+    shape = (2, *spec.task.image_shape)
+    with torch.inference_mode():
+        model = spec.build()
+        model.eval()(torch.rand(shape))
+    model.train().loss(torch.rand(shape), torch.zeros(2, *model(torch.rand(shape)).shape[1:-1], dtype=torch.int64))[
+        0
+    ].backward()
+
+
+def test_numbers_of_numpy_are_options_too():
+    spec = DCNSpec(k=np.int64(2), hint_weight=np.float32(0.5))
+    assert json.loads(json.dumps(spec.describe())) == DCNSpec(k=2, hint_weight=0.5).describe()
+    model, images = spec.build().eval(), torch.rand(2, 1, 100, 100)
+    torch.testing.assert_close(model(images, k=np.int32(5)), model(images, k=5), rtol=0, atol=0)
+    with pytest.raises(TypeError, match="must be an int"):
+        model(images, k=np.float64(2))
+
+
 def test_by_default_a_model_is_measured_on_validation_images_of_its_own_source(run):
     data = load_trained(run).load_data()
     assert data.describe().items() >= {"source": "embedded", "split": "validation", "count": 1000}.items()
@@ -106,6 +128,39 @@ def test_a_models_own_training_digits_are_measured_on_only_if_asked_for(run, whe
     with pytest.warns(UserWarning, match="was trained on images of source embedded, split train, which are among"):
         data = trained.load_data(split, source=source)
     assert len(data) == {"validation": 5000, "all": 5000, "train": 4000}[split]
+
+
+class Pairs(Dataset):
+    """A data set of one's own, of which a record says little."""
+
+    def __init__(self, data):
+        self._data = data
+
+    def __len__(self):
+        return len(self._data)
+
+    def __getitem__(self, index):
+        return self._data[index]
+
+
+def test_where_a_record_doesnt_say_whose_images_it_was_a_warning_does(tmp_path):
+    task = CLUTTERED_MNIST
+    sets = {
+        "mine": Pairs(task.smoke("train")),
+        "both": ConcatDataset([Pairs(task.smoke("train")), task.smoke("train")]),
+        "validation too": ConcatDataset([task.smoke("train"), Subset(task.smoke("validation"), range(10))]),
+    }
+    for name, data in sets.items():
+        description = CoarseSpec().describe()
+        model = CoarseSpec().build()
+        fit(model, data, task.smoke("validation"), SETTINGS, description=description, run_dir=tmp_path / name)
+    unknown = r"was trained on a Pairs, and its record doesn't say whether images of source {}, split validation"
+    with pytest.warns(UserWarning, match=unknown.format("mnist")):
+        load_trained(tmp_path / "mine").load_data()
+    with pytest.warns(UserWarning, match=unknown.format("embedded")):
+        assert load_trained(tmp_path / "both").load_data().describe()["source"] == "embedded"
+    with pytest.raises(ValueError, match="split validation, which are among those of source embedded"):
+        load_trained(tmp_path / "validation too").load_data()
 
 
 def test_which_digits_splits_share():

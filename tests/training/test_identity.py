@@ -12,13 +12,24 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    Subset,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from dcnlib import ClutteredMNIST, TrainingSettings, evaluate, fit
 from dcnlib.data.cluttered_mnist import ClutterRules
-from dcnlib.training.identity import differences, digest, identify
+from dcnlib.training.contents import describe, digest
+from dcnlib.training.identity import differences, identify
+from dcnlib.training.run import Run
 from dcnlib.utils.records import save_record
-from dcnlib.utils.weights import weights_of
+from dcnlib.utils.weights import digest_of, read_weights, weights_of
 
 QUICK = TrainingSettings(epochs=1, batch_size=32, device="cpu")
 RULES = ClutterRules(size=40)
@@ -105,6 +116,81 @@ def test_the_number_of_patches_is_part_of_the_experiment(make, quadrants, tmp_pa
         fit(make(k=6), *quadrants, QUICK, run_dir=tmp_path)
     with pytest.raises(ValueError, match=r"model\.policy: 'entropy_gradient' -> '\w+'"):
         fit(make(k=2, policy="random"), *quadrants, QUICK, run_dir=tmp_path)
+
+
+class Measured(Dataset):
+    """A data set of one's own: an option, a transform, and items that are made when they are asked for."""
+
+    def __init__(self, pairs, gain=1.0, transform=None):
+        self.gain, self.transform, self._pairs = gain, transform, pairs
+
+    def __len__(self):
+        return len(self._pairs)
+
+    def __getitem__(self, index):
+        image, label = self._pairs[index]
+        image = self.gain * image
+        return (image if self.transform is None else self.transform(image)), label
+
+
+def by(factor):
+    return lambda image: factor * image
+
+
+def test_functions_of_ones_own_are_told_by_what_they_do(quadrants, tmp_path):
+    """Two lambdas have one name."""
+
+    def net(activation):
+        net = Net()
+        net.activation = activation
+        return net
+
+    fit(net(lambda images: images * 2), *quadrants, QUICK, run_dir=tmp_path / "written")
+    for other in (lambda images: images * 3, lambda images: images + 2, torch.relu):
+        with pytest.raises(ValueError, match=r"differs in architecture\.model\.activation: '.*lambda.* -> '"):
+            fit(net(other), *quadrants, QUICK, run_dir=tmp_path / "written")
+    fit(net(by(2)), *quadrants, QUICK, run_dir=tmp_path / "made")
+    fit(net(by(2)), *quadrants, QUICK, run_dir=tmp_path / "made")
+    with pytest.raises(ValueError, match=r"differs in architecture\.model\.activation"):
+        fit(net(by(3)), *quadrants, QUICK, run_dir=tmp_path / "made")
+
+
+def test_options_of_data_of_ones_own_are_part_of_the_experiment(quadrants, tmp_path):
+    train, validation = quadrants
+    run = fit(Net(), Measured(train), validation, QUICK, run_dir=tmp_path)
+    assert run["data"]["train"] == {"name": "Measured", "count": 64, "gain": "1.0"}
+    assert fit(Net(), Measured(train), validation, QUICK, run_dir=tmp_path) == run
+    for other, differing in ((Measured(train, gain=0.5), "gain"), (Measured(train, transform=by(0.5)), "transform")):
+        with pytest.raises(ValueError, match=rf"differs in data\.train\.{differing}: "):
+            fit(Net(), other, validation, QUICK, run_dir=tmp_path)
+
+
+def test_the_order_of_a_loader_is_part_of_the_experiment(quadrants, tmp_path):
+    train, validation = quadrants
+    even, uneven = [1.0] * 64, [1.0] * 32 + [2.0] * 32
+    loaders = {
+        "in order": lambda: DataLoader(train, 16),
+        "shuffled": lambda: DataLoader(train, 16, shuffle=True),
+        "seed 3": lambda: DataLoader(train, 16, shuffle=True, generator=torch.Generator().manual_seed(3)),
+        "seed 4": lambda: DataLoader(train, 16, shuffle=True, generator=torch.Generator().manual_seed(4)),
+        "sampler of seed 3": lambda: DataLoader(
+            train, 16, sampler=RandomSampler(train, replacement=True, generator=torch.Generator().manual_seed(3))
+        ),
+        "even": lambda: DataLoader(train, 16, sampler=WeightedRandomSampler(even, 64)),
+        "uneven": lambda: DataLoader(train, 16, sampler=WeightedRandomSampler(uneven, 64)),
+        "batches": lambda: DataLoader(train, batch_sampler=BatchSampler(RandomSampler(train), 16, False)),
+        "lists": lambda: DataLoader(train, batch_sampler=[[1, 2, 3], [4, 5]]),
+        "other lists": lambda: DataLoader(train, batch_sampler=[[1, 2, 3], [4, 6]]),
+    }
+    same = {"batches": "shuffled"}
+    told = {name: (describe(make()), digest(make())) for name, make in loaders.items()}
+    for one, what in told.items():
+        assert what == (describe(loaders[one]()), digest(loaders[one]()))
+        for other in told.keys() - {one, same.get(one)} - {name for name, twin in same.items() if twin == one}:
+            assert what != told[other], (one, other)
+    fit(Net(), loaders["even"](), validation, QUICK, run_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"differs in digests\.train: "):
+        fit(Net(), loaders["uneven"](), validation, QUICK, run_dir=tmp_path)
 
 
 def test_every_setting_that_changes_the_result_is_part_of_the_experiment(quadrants, tmp_path):
@@ -206,6 +292,36 @@ def test_a_folder_that_cannot_be_written_is_found_out_before_training(quadrants,
 # What is trained
 
 
+def test_a_finished_run_is_read_where_nothing_can_be_written(quadrants, tmp_path, monkeypatch):
+    record = fit(Net(), *quadrants, QUICK, run_dir=tmp_path)
+    files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    monkeypatch.setattr(Run, "lock", lambda self: pytest.fail("a lock was written"))
+    net = Net()
+    assert fit(net, *quadrants, QUICK, run_dir=tmp_path) == record
+    assert digest_of(net.state_dict()) == digest_of(read_weights(tmp_path / "weights.safetensors"))
+    with pytest.raises(ValueError, match=r"sharpness: '1\.0' -> '2\.0'"):
+        fit(Net(sharpness=2.0), *quadrants, QUICK, run_dir=tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_training_doesnt_mind_where_it_is_called(quadrants, context):
+    expected = fit(Net(), *quadrants, QUICK)["curves"]
+    net = Net()
+    with context():
+        assert fit(net, *quadrants, QUICK)["curves"] == expected
+
+
+def test_what_cannot_be_trained_is_refused_before_a_step(quadrants):
+    with pytest.raises(ValueError, match="every parameter of the model is frozen"):
+        fit(Net().requires_grad_(False), *quadrants, QUICK)
+    with torch.inference_mode():
+        net = Net()
+    with pytest.raises(ValueError, match=r"made in torch\.inference_mode\(\) can't be trained"):
+        fit(net, *quadrants, QUICK)
+
+
 def test_frozen_parts_keep_their_weights_and_statistics(make, quadrants):
     """Whether the model around them is in training mode or, as trained ones are, in eval mode."""
     for mode in (True, False):
@@ -245,10 +361,15 @@ def test_a_compiled_model_is_saved_under_its_plain_names(make, quadrants, tmp_pa
     inside.fine = torch.compile(inside.fine, backend="eager")
     fit(plain, *quadrants, QUICK, run_dir=tmp_path / "plain")
     fit(torch.compile(wrapped, backend="eager"), *quadrants, QUICK, run_dir=tmp_path / "wrapped")
-    fit(inside, *quadrants, QUICK, run_dir=tmp_path / "inside")
+    curves = fit(inside, *quadrants, QUICK, run_dir=tmp_path / "inside")["curves"]
     expected = (tmp_path / "plain" / "weights.safetensors").read_bytes()
     assert (tmp_path / "wrapped" / "weights.safetensors").read_bytes() == expected
     assert (tmp_path / "inside" / "weights.safetensors").read_bytes() == expected
+    record = fit(make(), *quadrants, QUICK, run_dir=tmp_path / "inside")  # whose experiment it is, compiled or not
+    assert (record["curves"], record["architecture"]) == (
+        curves,
+        identify("run", None, make(), *quadrants, QUICK)["architecture"],
+    )
     assert evaluate(torch.compile(plain, backend="eager"), quadrants[1]).rate == evaluate(plain, quadrants[1]).rate
 
 

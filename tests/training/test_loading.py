@@ -8,7 +8,16 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset, random_split
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    WeightedRandomSampler,
+    random_split,
+)
 
 from dcnlib import ClutteredMNIST, CoarseLayers, SingleCapacityNetwork, TopLayers, TrainingSettings, evaluate, fit
 from dcnlib.data.cluttered_mnist import ClutterRules
@@ -100,7 +109,8 @@ def test_folders_of_pictures_train(tmp_path, model):
     look = torchvision.transforms.Compose([torchvision.transforms.Grayscale(), torchvision.transforms.ToTensor()])
     data = torchvision.datasets.ImageFolder(str(tmp_path), transform=look)
     record = fit(model, data, data, TrainingSettings(epochs=1, batch_size=4, device="cpu"))
-    assert record["data"]["train"] == {"name": "ImageFolder", "count": 8}
+    transform = "Compose( Grayscale(num_output_channels=1) ToTensor() )"
+    assert record["data"]["train"] == {"name": "ImageFolder", "count": 8, "transform": transform}
     assert evaluate(model, data).rate.count == 8
     with pytest.raises(TypeError, match=r"pair of an image tensor.*PIL"):
         evaluate(model, torchvision.datasets.ImageFolder(str(tmp_path)))
@@ -148,8 +158,22 @@ class Interrupted(Exception):
     pass
 
 
-def test_a_shuffling_loader_goes_on_where_it_was(make_dcn, quadrants, tmp_path):
-    """Stopped in the third step of the second epoch; batches are shuffled and seen as if nothing had happened."""
+LOADERS = {
+    "shuffled": lambda data: DataLoader(data, 16, shuffle=True),
+    "with a generator of its own": lambda data: DataLoader(
+        data, 16, shuffle=True, generator=torch.Generator().manual_seed(3)
+    ),
+    "with that of a sampler": lambda data: DataLoader(
+        data, 16, sampler=WeightedRandomSampler([1.0] * 64, 64, generator=torch.Generator().manual_seed(3))
+    ),
+}
+
+
+@pytest.mark.parametrize("stop_at", [7, 9])
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_shuffling_loader_goes_on_where_it_was(make_dcn, quadrants, tmp_path, kind, stop_at):
+    """Stopped in the second epoch's third step, or the third one's first; batches are shuffled and seen as if nothing
+    had happened."""
 
     def train(run_dir: Path, stop_at: int = 0):
         torch.manual_seed(1)
@@ -163,13 +187,13 @@ def test_a_shuffling_loader_goes_on_where_it_was(make_dcn, quadrants, tmp_path):
             return loss(images, labels)
 
         model.loss = counted
-        loader = DataLoader(quadrants[0], batch_size=16, shuffle=True)
-        settings = TrainingSettings(epochs=2, device="cpu")
+        loader = LOADERS[kind](quadrants[0])
+        settings = TrainingSettings(epochs=3, device="cpu")
         record = fit(model, loader, quadrants[1], settings, run_dir=run_dir, checkpoint_seconds=0)
         return record["curves"], weights_of(model)
 
     with pytest.raises(Interrupted):
-        train(tmp_path / "resumed", stop_at=7)
+        train(tmp_path / "resumed", stop_at=stop_at)
     (curves, weights), (expected_curves, expected_weights) = train(tmp_path / "resumed"), train(tmp_path / "whole")
     assert curves == expected_curves
     assert all(torch.equal(weights[name], tensor) for name, tensor in expected_weights.items())
@@ -248,6 +272,27 @@ def test_what_is_no_pair_of_image_and_label_is_refused(make_dcn, quadrants, data
     for train, validation in ((data, quadrants[1]), (quadrants[0], data)):
         with pytest.raises(error, match=message):
             fit(make_dcn(image_shape=None).float(), train, validation, ONE_EPOCH)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter([])
+
+
+@pytest.mark.parametrize("data", [Stream(), DataLoader(Stream()), iter([]), None])
+def test_what_has_no_length_is_no_data_set(make_dcn, quadrants, data):
+    model = make_dcn(image_shape=None).float()
+    for train, validation in ((data, quadrants[1]), (quadrants[0], data)):
+        with pytest.raises(TypeError, match="must be a map-style data set"):
+            fit(model, train, validation, ONE_EPOCH)
+    with pytest.raises(TypeError, match="must be a map-style data set"):
+        evaluate(model, data)
+
+
+@pytest.mark.parametrize("index", [3.0, "3", slice(0, 3), np.array([True, False])])
+def test_what_is_no_index_is_named(digits, index):
+    with pytest.raises(TypeError, match="indices must be integers, got "):
+        ClutteredMNIST(digits, rules=RULES)[index]
 
 
 def test_a_batch_of_one_trains_where_nothing_needs_more(make_dcn, quadrants):
