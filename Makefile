@@ -1,11 +1,11 @@
-# make reproduce · test · hostile · lab · app · paper · paper-check · gpu · clean. Each sets up its own environment in .venv first; needs Python 3.11+ and make.
+# make reproduce · test · hostile · lab · app · site · paper · paper-check · gpu · clean. Each sets up its own environment in .venv first; needs Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
 ENV := .venv/installed
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 EXTRA_KEYS := metadata.papermill metadata.widgets cell.metadata.papermill
 
-.PHONY: reproduce test hostile lab app paper paper-check gpu notebooks-committed clean
+.PHONY: reproduce test hostile lab app site paper paper-check gpu notebooks-committed clean
 
 $(ENV): pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, this is ' + sys.version)"
@@ -69,6 +69,14 @@ lab: $(ENV)
 # The explorer as a web page, for this machine alone.
 app: $(ENV)
 	$(BIN)/python -m dcnlib explore
+
+# The documentation and the explorer that needs no Python, as static files in build/site. Needs npm.
+NPM_INSTALLED := site/node_modules/.package-lock.json
+site: $(ENV) $(NPM_INSTALLED)
+	$(BIN)/python site/build.py build/site
+
+$(NPM_INSTALLED): site/package.json site/package-lock.json
+	npm ci --prefix site --ignore-scripts --no-audit --no-fund
 
 # Before a commit: run the notebooks as they stand, in place, and strip what changes from run to run.
 notebooks-committed: $(ENV)
