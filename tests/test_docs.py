@@ -119,6 +119,11 @@ def test_the_numbers_about_house_numbers_are_those_of_the_records_and_of_the_not
         pair = wrong_alone(load_record(f"house-numbers-{this}"), load_record(f"house-numbers-{other}"))
         images = " images" if "alone" in words else ""
         assert f"{words} {pair.this} and {pair.other}{images} (p = {p_value_text(pair.p_value)})" in page
+    rendered = load_record("rendered-numbers-dcn-k8")
+    train, test, first = rendered["data"]["train"], rendered["test"], rendered["test_ways"]["k0"]
+    told = f"trained on {train['photographs']:,} of them for {rendered['settings']['epochs']} epochs"
+    assert f"{told}, is shipped too: it errs on {percent(test, 1)} of {test['count']:,} others" in page
+    assert f"and on {percent(first, 1)} without a patch" in page
     p_values = [p for answer in number_targets() for p in answer.p_values]
     assert (sum(p < 0.05 for p in p_values), len(p_values)) == (2, 5)
     assert "in two of the five pairs" in page

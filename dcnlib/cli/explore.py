@@ -9,10 +9,21 @@ from tyro.conf import Positional, arg
 
 from dcnlib.cli.options import Flag
 from dcnlib.models.pretrained import PRETRAINED, load_trained, network_of_digits
-from dcnlib.utils.files import project_root, user_path
+from dcnlib.utils.files import user_path
 
 # The page may fetch nothing from elsewhere, which its template would do for an icon font.
 POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; connect-src 'self' ws://127.0.0.1:* data:"
+
+# Kernels that have the page ready before it is asked for, also when it is loaded again at once; and those that no page
+# is connected to any more are shut down. (A closing page says goodbye, but the server doesn't take it from a page
+# without a token.)
+KERNELS = (
+    "--preheat_kernel=True",
+    "--pool_size=2",
+    "--VoilaConfiguration.multi_kernel_manager_class=dcnlib.explorer.kernels.PageKernels",
+    "--MappingKernelManager.cull_interval=10",
+    "--MappingKernelManager.cull_idle_timeout=60",
+)
 
 
 def explore(
@@ -21,10 +32,10 @@ def explore(
     port: int = 8866,
     no_browser: Flag = False,
 ) -> None:
-    """Serve notebook 07, the explorer, as a web page without its code, for this machine alone, until Ctrl-C.
+    """Serve the explorer as a web page, for this machine alone, until Ctrl-C.
 
-    It shows DCNs of Cluttered MNIST, models of kind dcn and perturbed-topk. It needs a checkout of the project, and the
-    packages of its extra "notebooks".
+    It shows DCNs of Cluttered MNIST, models of kind dcn and perturbed-topk, and beside them what single models say. It
+    needs the packages of the extra "notebooks".
 
     Args:
         source: a model to begin with: a shipped one by its name, the folder of a finished run, or a file of weights
@@ -35,24 +46,26 @@ def explore(
     if source:
         network_of_digits(load_trained(source))  # what can't be shown is told before anything starts
         source = source if source in PRETRAINED else str(user_path(source).resolve())
-    notebook = project_root() / "notebooks" / "07_explorer.ipynb"
-    if missing := [package for package in ("papermill", "voila") if importlib.util.find_spec(package) is None]:
+    if missing := [package for package in ("anywidget", "voila") if importlib.util.find_spec(package) is None]:
         raise ValueError(f"the explorer needs {' and '.join(missing)}: pip install 'dcnlib[notebooks]'")
 
-    import papermill
+    import nbformat
     from voila.app import Voila
 
+    cell = nbformat.v4.new_code_cell(f"from dcnlib.explorer.app import page\n\npage({source!r})")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     with TemporaryDirectory() as folder:
-        page = Path(folder) / notebook.name
-        papermill.execute_notebook(
-            notebook, page, {"SOURCE": source}, prepare_only=True, progress_bar=False, kernel_name="python3"
-        )
+        notebook = Path(folder) / "explorer.ipynb"
+        print(f"the explorer: http://127.0.0.1:{port}/ until Ctrl-C", flush=True)
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), notebook)
         Voila.launch_instance(
             [
-                str(page),
+                str(notebook),
                 "--Voila.ip=127.0.0.1",
                 f"--port={port}",
                 *(["--no-browser"] if no_browser else []),
-                f"--Voila.tornado_settings={ {'headers': {'Content-Security-Policy': POLICY}} }",
-            ]
+                *KERNELS,
+                "--Voila.log_level=ERROR",  # it warns of a page that nobody has signed
+            ],
+            tornado_settings={"headers": {"Content-Security-Policy": POLICY}},
         )

@@ -28,8 +28,8 @@ def show_view(view: View, k: int, *, covered: int | None = None) -> Figure:
     show_bars(grid[1, 1], entropies, [plots.BLUE, plots.SKY], "{:.3f}", "entropy, nats")
     costs = {model.name: model.multiplications / 1e6 for model in view.references}
     costs["this look"] = view.multiplications[k] / 1e6
-    colors = [plots.GREY] * len(view.references) + [plots.BLUE]
-    show_bars(grid[1, 2], costs, colors, "{:.1f}", "multiplications, millions")
+    colors = [plots.MODELS.get(model.name.removesuffix(" model"), plots.GREY) for model in view.references]
+    show_bars(grid[1, 2], costs, [*colors, plots.BLUE], "{:.1f}", "multiplications, millions")
     return figure
 
 

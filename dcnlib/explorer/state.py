@@ -6,13 +6,12 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dcnlib.analysis.cost import count_multiplications
 from dcnlib.analysis.looks import PAPERS_POLICY, Look, look_at_cells, looks
 from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.geometry import Geometry
-from dcnlib.core.network import SingleCapacityNetwork
 from dcnlib.core.policies import POLICIES, FirstLook, Policy, oracle_scores
 from dcnlib.core.saliency import entropy
 from dcnlib.data.cluttered_mnist import ClutteredMNIST
@@ -56,7 +55,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Reference:
-    """A model of one capacity on the same image: what it says, with what entropy in nats, and what that costs."""
+    """Another model on the same image: what it says, with what entropy in nats, and what that costs."""
 
     name: str
     probabilities: Tensor  # (L,)
@@ -112,7 +111,7 @@ class Explorer:
         self,
         dcns: Mapping[str, DynamicCapacityNetwork],
         data: ClutteredMNIST,
-        references: Mapping[str, SingleCapacityNetwork],
+        references: Mapping[str, nn.Module],
         *,
         task: Task = CLUTTERED_MNIST,
     ) -> None:

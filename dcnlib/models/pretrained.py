@@ -44,6 +44,7 @@ PRETRAINED: dict[str, Spec] = {
     "house-numbers-coarse": NUMBER_MODELS["coarse"],
     "house-numbers-fine": NUMBER_MODELS["fine"],
     "house-numbers-dcn-k8": NUMBER_MODELS["dcn-k8"],
+    "rendered-numbers-dcn-k8": NUMBER_MODELS["dcn-k8"],
     "house-numbers-dcn-k8-scales3": DCNSpec(k=8, hint_weight=0.01, task=HouseNumbersTask(scales=3)),
 }
 

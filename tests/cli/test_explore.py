@@ -1,6 +1,4 @@
-"""The explorer from a terminal: notebook 07 with the model that is asked for."""
-
-from pathlib import Path
+"""The explorer from a terminal: its page with the model that is asked for."""
 
 import nbformat
 import pytest
@@ -8,30 +6,45 @@ from voila.app import Voila
 
 from dcnlib.cli import explore as command
 from dcnlib.cli.main import main
+from dcnlib.explorer.app import page
 from dcnlib.utils.files import project_root
 
 
 @pytest.fixture
 def served(monkeypatch):
-    """What would be served: the notebook's injected parameters and the server's options."""
+    """What would be served: the code of the page's one cell, and the server's options."""
     calls = []
 
-    def launch(options):
-        cells = nbformat.read(options[0], as_version=4).cells
-        (injected,) = (cell.source for cell in cells if "injected-parameters" in cell.metadata.get("tags", []))
-        calls.append((injected, options[1:]))
+    def launch(options, **settings):
+        (cell,) = nbformat.read(options[0], as_version=4).cells
+        calls.append((cell.source, options[1:], settings))
 
     monkeypatch.setattr(Voila, "launch_instance", launch)
     return calls
 
 
 @pytest.mark.parametrize("source", ["", "perturbed-topk"])
-def test_the_notebook_is_served_with_its_source_to_this_machine_alone(source, served):
+def test_the_page_is_served_with_its_source_to_this_machine_alone(source, served):
     assert main(["explore", *([source] if source else []), "--port", "9000", "--no-browser"]) == 0
-    ((injected, options),) = served
-    assert f'SOURCE = "{source}"' in injected
+    ((code, options, settings),) = served
+    assert code.endswith(f"page({source!r})")
     assert {"--Voila.ip=127.0.0.1", "--port=9000", "--no-browser"} <= set(options)
-    assert "Content-Security-Policy" in options[-1]
+    assert "Content-Security-Policy" in settings["tornado_settings"]["headers"]
+
+
+def test_the_page_shows_the_asked_for_model_first_and_starts_a_game():
+    head, explorer, sweep, finder = page("perturbed-topk").children
+    assert explorer.choices["model"] == "perturbed-topk"
+    assert explorer.playing
+    assert explorer.view["hand"]["look"]["cells"] == []
+    assert [model["name"] for model in explorer.view["references"]] == ["coarse model", "RAM", "DRAW", "fine model"]
+    assert sweep.explorer is finder.explorer is explorer
+    explorer.choose(index=3)
+    assert explorer.view["hand"]["look"]["cells"] == []
+    explorer.playing = False
+    explorer.choose(index=3)
+    assert explorer.view["hand"] is None
+    assert "prefers-color-scheme: dark" in head.value
 
 
 def test_make_app_is_the_command():
@@ -43,11 +56,4 @@ def test_it_says_what_it_needs(served, monkeypatch, capsys):
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda _: None)
     assert main(["explore"]) == 2
     assert "pip install 'dcnlib[notebooks]'" in capsys.readouterr().err
-
-    def outside() -> Path:
-        raise FileNotFoundError("not inside a checkout of dcnlib")
-
-    monkeypatch.setattr(command, "project_root", outside)
-    assert main(["explore"]) == 2
-    assert "not inside a checkout" in capsys.readouterr().err
     assert not served

@@ -382,6 +382,51 @@ def test_pictures_come_at_once(lab, capsys):
     assert statistics.median(image) < 2000
 
 
+def test_the_app_begins_with_a_game_that_hides_truth_and_gradient(app, data):
+    explorer = OnPage(app)
+    explorer.settle()
+    _, truth = data[FIRST_IMAGE]
+    title, compare = explorer.root.locator(".dcn-title"), explorer.root.get_by_role("button", name="Compare")
+    for _ in range(2):
+        expect(title).to_have_text(f"validation image {FIRST_IMAGE}")
+        expect(compare).to_be_disabled()
+        for hidden in (".dcn-secret", ".dcn-truth", ".dcn-mark:not(:empty)", "table", ".dcn-reference"):
+            expect(explorer.root.locator(hidden).locator("visible=true")).to_have_count(0)
+        expect(app.locator(".dcn-sweep button").first).to_be_hidden()
+        explorer.click(67, 62)
+        expect(title).to_have_text(f"validation image {FIRST_IMAGE}")
+        explorer.shoot("app-game")
+        compare.click()
+        expect(title).to_have_text(f"validation image {FIRST_IMAGE}, showing a {truth}")
+        expect(explorer.root.locator(".dcn-status")).to_contain_text(f"Probability of the {truth}")
+        expect(explorer.root.get_by_role("table")).to_be_visible()
+        explorer.root.get_by_role("button", name="Play: hide the answers").click()
+        explorer.settle()
+    explorer.root.get_by_role("button", name="Next digit").click()
+    explorer.settle()
+    expect(title).to_have_text(f"validation image {FIRST_IMAGE + 1}")
+    explorer.root.get_by_role("button", name="Previous digit").click()
+    explorer.root.get_by_role("button", name="Back to the policy").click()
+    explorer.settle()
+
+
+def test_the_app_follows_the_system_and_k_stays_in_sight_on_a_telephone(browser, app):
+    page = browser.new_page(viewport={"width": 400, "height": 800}, color_scheme="dark")
+    page.goto(app.url, wait_until="commit", timeout=RUN_MILLISECONDS)
+    page.wait_for_selector(".dcn-finder", timeout=RUN_MILLISECONDS)
+    explorer = OnPage(page)
+    explorer.root.get_by_role("button", name="Back to the policy").click()
+    explorer.settle()
+    explorer.root.locator(".dcn-strip").scroll_into_view_if_needed()
+    explorer.root.locator(".dcn-bars").scroll_into_view_if_needed()
+    place = explorer.slider.bounding_box()
+    page.screenshot(path=SHOTS / "app-telephone.png")
+    assert 0 <= place["y"] < 40
+    ground = explorer.root.evaluate("(root) => getComputedStyle(root).backgroundColor")
+    assert max(map(int, re.findall(r"\d+", ground)[:3])) < 80, ground
+    page.close()
+
+
 def test_the_app_shows_the_same_explorer_without_code(app, data, dcn):
     explorer = OnPage(app)
     explorer.check(dcn, data[FIRST_IMAGE][0], k=8)

@@ -1,5 +1,7 @@
 """The shipped weights: each loads, and errs on validation images as often as its record says."""
 
+from functools import cache
+
 import pytest
 
 from dcnlib import (
@@ -33,13 +35,13 @@ DIGIT_MODELS = [name for name, spec in PRETRAINED.items() if spec.task.name == "
 NUMBER_MODELS = [name for name, spec in PRETRAINED.items() if spec.task.name == "house-numbers"]
 
 
-@pytest.fixture(scope="module")
-def photographs():
-    """Validation images of SVHN, and its test images, shifted and rescaled by a seed."""
+@cache
+def numbers(source):
+    """Validation images of a source, and its test images, shifted and rescaled by a seed."""
     try:
         return (
-            load_house_number_images("validation", source="svhn"),
-            load_house_number_images("test", source="svhn", disturbance=TEST_DISTURBANCE, seed=1),
+            load_house_number_images("validation", source=source),
+            load_house_number_images("test", source=source, disturbance=TEST_DISTURBANCE, seed=1),
         )
     except FileNotFoundError:
         pytest.skip("there is no SVHN in DCNLIB_DATA or the cache")
@@ -59,13 +61,13 @@ def test_shipped_weights_make_the_errors_of_their_record(name, embedded):
 
 
 @pytest.mark.parametrize("name", NUMBER_MODELS)
-def test_shipped_weights_make_the_errors_of_their_record_on_photographs_shifted_or_not(name, photographs):
+def test_shipped_weights_make_the_errors_of_their_record_on_numbers_shifted_or_not(name):
     """The best epoch was chosen by the validation images: there, the record's own errors. On disturbed test images,
     which had no part in the choice, no more errors than chance has."""
     record, model = load_record(name), load_pretrained(name)
-    validation, disturbed = photographs
+    validation, disturbed = numbers(record["data"]["train"]["source"])
     if record["data"]["validation"] != validation.describe():
-        pytest.skip("the SVHN at hand is not the one that the record was made with")
+        pytest.skip("the numbers at hand are not those that the record was made with")
     recorded, rate = ErrorRate.from_record(record["validation"]), evaluate(model, validation).rate
     assert abs(rate.errors - recorded.errors) <= 1, f"{rate.errors} errors, the record says {recorded.errors}"
     assert evaluate(model, disturbed).rate.fraction <= ErrorRate.from_record(record["test"]).interval[1]

@@ -47,7 +47,8 @@ class _Widget(anywidget.AnyWidget):
 class ExplorerWidget(_Widget):
     """Choose an image, a model, a policy and k, or patches by hand, and see the network look twice.
 
-    covered: cells from this row and column on never reach the output, and are greyed (see `covered_size`).
+    covered: cells from this row and column on never reach the output, and are greyed (see `covered_size`). playing:
+    whether it begins with a game, in which truth and policy are hidden until the user has chosen patches and asks.
     What can't be done is told in the widget.
     """
 
@@ -56,11 +57,14 @@ class ExplorerWidget(_Widget):
     choices = traitlets.Dict().tag(sync=True)
     k = traitlets.Int(8).tag(sync=True)
     view = traitlets.Dict().tag(sync=True)
+    playing = traitlets.Bool(False).tag(sync=True)
     error = traitlets.Dict({"request": -1, "message": ""}).tag(sync=True)
 
-    def __init__(self, explorer: Explorer, *, index: int = 0, k: int = 8, covered: int | None = None) -> None:
+    def __init__(
+        self, explorer: Explorer, *, index: int = 0, k: int = 8, covered: int | None = None, playing: bool = False
+    ) -> None:
         self.explorer, self.covered = explorer, covered
-        first = Choices(next(iter(explorer.dcns)), index=index)
+        first = Choices(next(iter(explorer.dcns)), index=index, cells=() if playing else None)
         super().__init__(
             options={
                 "models": list(explorer.dcns),
@@ -72,6 +76,7 @@ class ExplorerWidget(_Widget):
                 "colorbar": map_url(torch.linspace(0, 1, 256)[None], None),
             },
             choices={**vars(first), "request": 0},
+            playing=playing,
             k=k,
             view=self._payload(explorer.view(first), 0),
         )
@@ -79,10 +84,12 @@ class ExplorerWidget(_Widget):
         self.on_msg(self._receive)
 
     def choose(self, *, k: int | None = None, **changes: Any) -> None:
-        """Change what is shown, as a user would: fields of `Choices`, and k. Patches by hand are left behind."""
+        """Change what is shown, as a user would: fields of `Choices`, and k. Patches by hand are left behind,
+        and a game begins anew."""
         if k is not None:
             self.k = k
-        self.choices = {**self.choices, "cells": None, **changes, "request": self.choices["request"] + 1}
+        by_hand = () if self.playing else None
+        self.choices = {**self.choices, "cells": by_hand, **changes, "request": self.choices["request"] + 1}
 
     def _answer(self, _: object) -> None:
         request = self.choices["request"]
@@ -127,6 +134,7 @@ class ExplorerWidget(_Widget):
         hand = view.hand
         return {
             "request": request,
+            "chosen": {name: getattr(view.choices, name) for name in ("source", "index", "seed", "model", "policy")},
             "title": view.subject.title,
             "notes": view.subject.notes,
             "truth": view.subject.label,

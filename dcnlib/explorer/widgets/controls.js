@@ -5,11 +5,12 @@ const PLAY_MILLISECONDS = 450;
 function buildControls(model, choose, setK) {
   const { models, policies, sources, images, mostBytes } = model.get("options");
   let typed = null; // the field with a number that isn't complete yet
+  let asked = model.get("choices"); // what was asked for last, or is shown where that was refused
   const number = (name, label, most) => {
     const commit = ({ target }) => {
       typed = null;
       const value = Math.trunc(Number(target.value));
-      if (value !== model.get("choices")[name]) choose({ [name]: value });
+      if (value !== asked[name]) choose({ [name]: value });
     };
     return make("input", {
       type: "number",
@@ -39,7 +40,7 @@ function buildControls(model, choose, setK) {
       {
         type: "button",
         "aria-label": label,
-        onclick: () => choose({ index: (model.get("choices").index + by + images) % images }),
+        onclick: () => choose({ index: (asked.index + by + images) % images }),
       },
       sign,
     );
@@ -129,7 +130,9 @@ function buildControls(model, choose, setK) {
     element,
     stop,
     onPlay: (listener) => (told = listener),
-    show(view, choices, k) {
+    show(view, choices, k, playing) {
+      asked = choices;
+      for (const input of [slider, play, policy]) input.disabled = playing;
       slider.max = view.looks.length - 1;
       slider.value = k;
       value.textContent = `k = ${k}`;

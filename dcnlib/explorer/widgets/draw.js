@@ -59,10 +59,12 @@ class Scene {
   }
 }
 
-/** Ask an explorer's Python for another view: it answers the latest request. Patches by hand are left behind. */
+/** Ask an explorer's Python for another view: it answers the latest request. Patches by hand are left behind; in a game,
+ * where truth and policy are hidden, one begins with none. */
 function choose(explorer, changes = {}) {
   const choices = explorer.get("choices");
-  explorer.set("choices", { ...choices, cells: null, ...changes, request: choices.request + 1 });
+  const cells = explorer.get("playing") ? [] : null;
+  explorer.set("choices", { ...choices, cells, ...changes, request: choices.request + 1 });
   explorer.save_changes();
 }
 

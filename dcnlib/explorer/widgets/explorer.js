@@ -13,10 +13,11 @@ function render({ model, el }) {
   const verdict = make("p", { class: "dcn-verdict", role: "status", "aria-live": "polite" });
   const picture = buildPicture(toggle, highlight);
   const saliency = buildSaliency(toggle, options.colorbar);
+  saliency.element.classList.add("dcn-secret"); // it shows where the gradient would look
   const bars = buildBars();
   const strip = buildStrip(toggle, highlight);
   const meters = buildMeters();
-  const hand = buildHand(ask, () => model.send({ kind: "forget" }));
+  const hand = buildHand(ask, play, () => model.send({ kind: "forget" }));
   root.append(
     controls.element,
     alert,
@@ -31,6 +32,13 @@ function render({ model, el }) {
     model.set("k", Math.max(0, Math.min(k, model.get("view").looks.length - 1)));
     model.save_changes();
     if (model.get("choices").cells !== null) ask({});
+  }
+
+  /** Hide truth and policy, and begin without a patch; or show them. */
+  function play(playing) {
+    model.set("playing", playing);
+    if (playing) ask({});
+    else model.save_changes();
   }
 
   /** Add or remove a patch by hand; the first one changes what the policy has chosen. */
@@ -57,14 +65,17 @@ function render({ model, el }) {
     const look = shown();
     const byHand = view.hand !== null && look === view.hand.look;
     root.classList.toggle("dcn-by-hand", byHand);
-    controls.show(view, choices, look.cells.length);
-    showVerdict(verdict, view, look, byHand);
+    const playing = model.get("playing");
+    const refused = model.get("error").request >= choices.request;
+    root.classList.toggle("dcn-playing", playing);
+    controls.show(view, refused ? { ...choices, ...view.chosen } : choices, look.cells.length, playing);
+    showVerdict(verdict, view, look, byHand, playing);
     picture.show(view, look, byHand);
     saliency.show(view, look);
-    bars.show(view, look, byHand);
+    bars.show(view, look, byHand, playing);
     strip.show(view, look, byHand);
-    meters.show(view, look, byHand ? view.hand.multiplications : view.multiplications[look.cells.length], byHand);
-    hand.show(view, byHand);
+    meters.show(view, look, byHand ? view.hand.multiplications : view.multiplications[look.cells.length], byHand, playing);
+    hand.show(view, byHand, playing);
     root.dataset.k = look.cells.length;
     root.dataset.request = view.request;
   }
@@ -78,7 +89,7 @@ function render({ model, el }) {
       const waiting = Math.max(model.get("view").request, request) < model.get("choices").request;
       root.setAttribute("aria-busy", waiting);
       clearTimeout(patience);
-      if (waiting) patience = setTimeout(() => say("No answer yet: is the kernel running?"), PATIENCE_MILLISECONDS);
+      if (waiting) patience = setTimeout(() => say("No answer yet. If none comes, its kernel has ended: reload the page; in JupyterLab, run all cells again."), PATIENCE_MILLISECONDS);
       say(request >= model.get("choices").request ? message : "");
       try {
         draw();
@@ -93,7 +104,7 @@ function render({ model, el }) {
   }
 
   const reveal = () => root.scrollIntoView({ behavior: "smooth", block: "nearest" });
-  const followed = ["change:view", "change:choices", "change:k", "change:error"];
+  const followed = ["change:view", "change:choices", "change:k", "change:error", "change:playing"];
   for (const event of followed) model.on(event, schedule);
   model.on("dcn:reveal", reveal);
   controls.onPlay((playing) => verdict.setAttribute("aria-live", playing ? "off" : "polite"));

@@ -4,9 +4,11 @@ async function render({ model, el }) {
   const explorer = await model.widget_manager.get_model(model.get("explorer").replace("IPY_MODEL_", ""));
   const { k, model: name, policy, groups } = model.get("found");
   const root = frame("dcn-finder", `Images that ${k} patches change most`, explorer.get("options").colors);
+  root.append(make("p", { class: "dcn-title" }, `Images whose answer or doubt ${k} patches change most (${name})`));
 
   function load(index) {
     explorer.set("k", k);
+    explorer.set("playing", false); // the picture's caption has told the answers
     choose(explorer, { source: "validation", index, model: name, policy });
     explorer.trigger("dcn:reveal");
   }

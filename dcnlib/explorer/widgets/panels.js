@@ -1,10 +1,11 @@
 // What the explorer shows beside its maps. Each part has its element, and draws a look: `show(view, look, ...)`.
 
-function showVerdict(element, view, look, byHand) {
+function showVerdict(element, view, look, byHand, playing) {
   const [before, after] = [argmax(look.before), argmax(look.after)];
-  const mark = view.truth === null ? "" : after === view.truth ? "right" : "wrong";
+  const known = view.truth !== null && !playing;
+  const mark = !known ? "" : after === view.truth ? "right" : "wrong";
   const patches = `${byHand ? "your " : ""}${plural(look.cells.length, "patch")}`;
-  const truth = view.truth === null ? "" : `, showing a ${view.truth}`;
+  const truth = known ? `, showing a ${view.truth}` : "";
   const said = make(
     "div",
     {},
@@ -30,9 +31,11 @@ function buildBars() {
   const element = make("figure", {}, make("figcaption", {}, "Probability of each class"), svg, legend);
   return {
     element,
-    show(view, look, byHand) {
+    show(view, look, byHand, playing) {
+      const truth = playing ? null : view.truth;
       const series = [["coarse", "before", look.before]];
-      if (byHand) series.push(["yours", "yours", look.after], ["gradient's", "after", view.hand.gradients.after]);
+      if (playing) series.push(["yours", "yours", look.after]);
+      else if (byHand) series.push(["yours", "yours", look.after], ["gradient's", "after", view.hand.gradients.after]);
       else series.push(["refined", "after", look.after]);
       const classes = look.after.length;
       const [left, floor, height] = [26, 294, 280];
@@ -57,11 +60,11 @@ function buildBars() {
         make(
           "text",
           {
-            class: n === view.truth ? "dcn-truth" : "",
+            class: n === truth ? "dcn-truth" : "",
             x: left + (n + 0.5) * pitch,
             y: 313,
           },
-          n === view.truth ? `▸${n}` : n,
+          n === truth ? `▸${n}` : n,
         ),
       );
       svg.replaceChildren(...lines, ...bars, ...names);
@@ -176,7 +179,7 @@ function buildMeters() {
     );
   return {
     element,
-    show(view, look, spent, byHand) {
+    show(view, look, spent, byHand, playing) {
       const after = byHand ? "yours" : "after";
       const doubt = (label, kind, entropy) =>
         row(label, kind, entropy / Math.log(look.after.length), entropy.toFixed(3));
@@ -192,13 +195,13 @@ function buildMeters() {
         make("h4", {}, "Entropy, in nats"),
         doubt("coarse", "before", look.entropy_before),
         doubt(byHand ? "yours" : "refined", after, look.entropy_after),
-        ...(byHand ? [doubt("gradient's", "after", view.hand.gradients.entropy_after)] : []),
+        ...(byHand && !playing ? [doubt("gradient's", "after", view.hand.gradients.entropy_after)] : []),
         make("h4", {}, "Multiplications"),
         cost("this look", after, spent),
         ...view.references.map((model) => cost(model.name, "reference", model.multiplications)),
         make("p", { class: "dcn-share" }, share),
-        ...(view.references.length ? [make("h4", {}, "What single models say")] : []),
-        ...view.references.map((model) =>
+        ...(view.references.length && !playing ? [make("h4", {}, "What single models say")] : []),
+        ...(playing ? [] : view.references).map((model) =>
           make(
             "p",
             { class: "dcn-reference" },
@@ -212,7 +215,7 @@ function buildMeters() {
   };
 }
 
-function buildHand(choose, forget) {
+function buildHand(choose, play, forget) {
   const text = make("p", { class: "dcn-status" });
   const body = make("tbody");
   const games = make("caption");
@@ -228,7 +231,12 @@ function buildHand(choose, forget) {
     body,
   );
   const button = (label, onclick) => make("button", { type: "button", onclick }, label);
-  const back = button("Back to the policy", () => choose({}));
+  const back = button("Back to the policy", () => {
+    play(false);
+    choose({});
+  });
+  const hide = button("Play: hide the answers", () => play(true));
+  const compare = button("Compare with the gradient", () => play(false));
   const again = button("New score", forget);
   const element = make(
     "div",
@@ -239,6 +247,8 @@ function buildHand(choose, forget) {
     make(
       "div",
       { class: "dcn-buttons" },
+      hide,
+      compare,
       button("Start from no patch", () => choose({ cells: [] })),
       back,
       again,
@@ -246,11 +256,14 @@ function buildHand(choose, forget) {
   );
   return {
     element,
-    show(view, byHand) {
+    show(view, byHand, playing) {
       back.disabled = !byHand;
+      hide.hidden = playing;
+      compare.hidden = !playing;
+      compare.disabled = !view.hand || view.hand.look.cells.length === 0;
       again.disabled = view.games === 0;
-      table.hidden = view.games === 0;
-      text.textContent = status(view, byHand);
+      table.hidden = view.games === 0 || playing;
+      text.textContent = status(view, byHand, playing);
       games.textContent = `Over ${plural(view.games, "image")} with patches of your own`;
       const row = (label, figure) =>
         make(
@@ -268,13 +281,14 @@ function buildHand(choose, forget) {
   };
 }
 
-function status(view, byHand) {
+function status(view, byHand, playing) {
   if (!byHand) {
     const how = "Click on the image to change the patches, or start from none.";
     return `${how} The score counts the latest choice for each image.`;
   }
   const { look, gradients } = view.hand;
   if (look.cells.length === 0) return "No patches yet: click where you would look.";
+  if (playing) return "More patches, or compare: truth and gradient are hidden until then.";
   const same = `with ${plural(look.cells.length, "patch")}`;
   if (view.truth === null) {
     const answers = `You: ${argmax(look.after)}; the gradient, ${same}: ${argmax(gradients.after)}.`;

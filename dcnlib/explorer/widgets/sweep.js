@@ -29,8 +29,12 @@ async function render({ model, el }) {
 
   function draw() {
     const view = explorer.get("view");
+    const playing = explorer.get("playing");
     const truth = view.truth === null ? "" : `, showing a ${view.truth}`;
-    title.textContent = `${view.title}${truth}: patches of policy ${view.policy}`;
+    title.textContent = playing
+      ? "What the gradient makes of this image at every k is hidden while you play."
+      : `${view.title}${truth}: patches of policy ${view.policy}`;
+    grid.hidden = playing;
     while (grid.children.length > view.looks.length) grid.lastChild.remove();
     while (grid.children.length < view.looks.length) grid.append(tile(grid.children.length));
     [...grid.children].forEach((button, k) => {
@@ -57,11 +61,11 @@ async function render({ model, el }) {
     [...grid.children].forEach((button, k) => button.setAttribute("aria-pressed", k === explorer.get("k")));
   }
 
-  explorer.on("change:view", draw);
+  explorer.on("change:view change:playing", draw);
   explorer.on("change:k", mark);
   draw();
   return () => {
-    explorer.off("change:view", draw);
+    explorer.off("change:view change:playing", draw);
     explorer.off("change:k", mark);
   };
 }
