@@ -105,6 +105,7 @@ MODULES = {
         "dcnlib.paper.promote",
         "dcnlib.training.run",
         "dcnlib.utils.device",
+        "dcnlib.paper.earlier",
     ),
     "dcnlib.explorer": ("dcnlib.explorer.state",),
     "dcnlib.explorer_plots": ("dcnlib.explorer.plots",),
@@ -135,6 +136,8 @@ MODULES = {
     "dcnlib.pretrained": (
         "dcnlib.models.specs",
         "dcnlib.models.pretrained",
+        "dcnlib.models.tasks",
+        "dcnlib.paper.earlier",
     ),
     "dcnlib.ram": ("dcnlib.rivals.ram",),
     "dcnlib.rendered_numbers": ("dcnlib.data.house_numbers.rendered",),
@@ -171,9 +174,10 @@ def find(name: str, module: str = "dcnlib") -> Any:
     places = MODULES.get(module, (NAMES[name],) if name in NAMES else ())
     if not name.startswith("__"):
         for place in places:
-            found = getattr(importlib.import_module(place), name, None)
+            there = importlib.import_module(place)
+            found = getattr(there, name, None)
             if found is not None:
-                _warn(f"{module}.{name}", f"{place}.{name}")
+                _warn(f"{module}.{name}", getattr(there, "INSTEAD", {}).get(name, f"{place}.{name}"))
                 return found
     raise AttributeError(f"module {module!r} has no attribute {name!r}")
 

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import dcnlib
-from dcnlib import moved
+from dcnlib import TrainingSettings, moved
+from dcnlib.models.specs import CoarseSpec
 
 PACKAGE = Path(dcnlib.__file__).parent
 # A room imports only from rooms of a lower floor and from itself; rooms of one floor don't know each other.
@@ -103,6 +105,29 @@ def test_old_module_paths_work_with_a_warning(name):
         with pytest.warns(DeprecationWarning, match=rf"{name}\.{own_name} has moved"):
             assert getattr(old, own_name) is getattr(place, own_name)
     assert own
+
+
+def test_what_goes_by_another_way_now_still_works(tmp_path):
+    with pytest.warns(
+        DeprecationWarning, match=r"test_once has moved: use dcnlib\.training\.run\.Run\(run_dir\)\.test"
+    ):
+        from dcnlib.experiments import finished_record, load_data, load_run, smoke_digits, test_once
+    spec, settings = CoarseSpec(), TrainingSettings(epochs=1, device="cpu")
+    data = smoke_digits("train"), smoke_digits("validation")
+    model = spec.build()
+    dcnlib.fit(model, *data, settings, name="mine", description=spec.describe(), run_dir=tmp_path)
+    assert "test" not in finished_record(tmp_path)
+    tested = test_once(model, tmp_path, smoke_digits("validation"))
+    assert tested == finished_record(tmp_path)
+    assert tested["test"]["error"] == tested["validation"]["error"]
+    name, loaded = load_run(tmp_path)
+    assert name == "mine"
+    assert torch.equal(loaded.top[-1].weight, model.top[-1].weight)
+    assert len(load_data("cluttered-mnist", "validation", source="embedded")) == 1000
+    with pytest.warns(DeprecationWarning, match=r"OPTIONS has moved: use the options\(\)"):
+        from dcnlib.pretrained import IMAGE_SHAPE, OPTIONS
+    assert IMAGE_SHAPE == (1, 100, 100)
+    assert OPTIONS["draw"] == ("glimpses", "hidden")
 
 
 def test_a_warning_points_at_the_line_that_used_the_old_path():
