@@ -1,6 +1,6 @@
 """What a model costs: multiplications, part by part, counted by torch's own counter while the modules run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 from itertools import pairwise
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dcnlib.core.budget import Plan
 from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.multiscale import MultiScaleNetwork
 from dcnlib.core.network import SingleCapacityNetwork
@@ -71,6 +72,36 @@ def count_multiplications(
     image = next(model.parameters()).new_zeros(1, *shape)
     with evaluation_mode(model):
         return take_apart(model, image, k, policy)
+
+
+def patch_network(model: nn.Module) -> DynamicCapacityNetwork:
+    """The network that chooses patches in a model. Raises TypeError for one that chooses none."""
+    network = model.network if isinstance(model, MultiScaleNetwork) else model
+    if not isinstance(network, DynamicCapacityNetwork):
+        raise TypeError(f"a {type(network).__name__} chooses no patches, of which it could take more or fewer")
+    return network
+
+
+@torch.no_grad()
+def count_rounds(
+    model: nn.Module, rounds: Sequence[int], image_shape: ImageShape | None = None, *, anew: bool = False
+) -> tuple[int, ...]:
+    """Multiplications of `adaptive` for an image that is sure at first sight, after the first round, after the next...
+
+    Products that are computed and thrown away aren't counted, as in `Multiplications`. Raises TypeError for a model
+    that chooses no patches.
+    """
+    network = patch_network(model)
+    shape = image_shape if image_shape is not None else getattr(model, "image_shape", None)
+    if shape is None:
+        raise ValueError("the model has no image_shape of its own: give image_shape=(C, H, W)")
+    image = next(model.parameters()).new_zeros(1, *shape)
+    if isinstance(model, MultiScaleNetwork):
+        image = model.pyramid.pack(image)
+    with evaluation_mode(model):
+        discarded = FirstLook(network, image, network.coarse(image)).passes.discarded
+        plans = [Plan(0.0, tuple(rounds[:last]), anew) for last in range(len(rounds) + 1)]
+        return tuple(_count(network.follow, image, plan) - plan.max_k * discarded for plan in plans)
 
 
 @singledispatch

@@ -6,19 +6,23 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg, create_mutex_group
 
+from dcnlib.analysis.until_sure import Point, evaluate_until_sure
 from dcnlib.cli.options import AnyWeights, Device, Flag, Root, by_default
 from dcnlib.data.house_numbers.images import TEST_DISTURBANCE
-from dcnlib.inference.predict import Prediction
+from dcnlib.inference.predict import Prediction, look_options
 from dcnlib.inference.predict import predict as predict_pictures
 from dcnlib.inference.runtimes import Runtime, load_in_runtime
 from dcnlib.models.pretrained import Trained
 from dcnlib.models.tasks import CLUTTERED_MNIST
+from dcnlib.training.evaluation import Evaluation
 from dcnlib.training.evaluation import evaluate as evaluate_model
 from dcnlib.utils.device import resolve_device
 
 SOME_PICTURES_FAILED = 1
 LIGHT_OR_DARK = create_mutex_group(required=False, title="light or dark")
 InRuntime = Annotated[Runtime | None, by_default("torch, or what an exported file is made for")]
+Nats = Annotated[float | None, by_default("the one that came with the weights", metavar="NATS")]
+MostPatches = Annotated[int | None, by_default("16", metavar="INT")]
 Patches = Annotated[int | None, by_default("the model's own number", metavar="INT", aliases=["--patches"])]
 
 
@@ -28,6 +32,9 @@ def predict(
     weights: AnyWeights = "dcn-k8-hints",
     runtime: InRuntime = None,
     k: Patches = None,
+    until_sure: Flag = False,
+    entropy_below: Nats = None,
+    max_k: MostPatches = None,
     invert: Annotated[Flag, LIGHT_OR_DARK] = False,
     no_invert: Annotated[Flag, LIGHT_OR_DARK] = False,
     device: Device = "auto",
@@ -41,6 +48,9 @@ def predict(
         pictures: files, in colour or grey and of any size: PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, or .npy
         runtime: what computes; a model that isn't an exported file is exported for it
         k: patches an image, for models that choose them
+        until_sure: as many patches for each picture as it takes, instead of --k
+        entropy_below: how sure, with --until-sure: a picture is when its entropy is below this
+        max_k: most patches a picture, with --until-sure
         invert: take light for dark in every picture
         no_invert: take every picture as it is
     """
@@ -48,11 +58,13 @@ def predict(
         raise ValueError("name at least one picture")
     trained = load_in_runtime(weights, runtime, k=k)
     _check_patches(trained, k)
+    how: dict[str, Any] = {"k": k, "until_sure": until_sure, "entropy_below": entropy_below, "max_k": max_k}
+    look_options(trained, **how)  # what doesn't go together is told once, not for each picture
     inverted = True if invert else False if no_invert else None
     status = 0
     for picture in pictures:
         try:
-            (prediction,) = predict_pictures(trained, picture, invert=inverted, k=k, device=device)
+            (prediction,) = predict_pictures(trained, picture, invert=inverted, device=device, **how)
         except (ValueError, OSError) as error:
             print(f"dcnlib predict: error: {error}", file=sys.stderr, flush=True)
             status = SOME_PICTURES_FAILED
@@ -79,6 +91,8 @@ def evaluate(
     source: Annotated[str | None, by_default("the one that the model was trained on", metavar="NAME")] = None,
     root: Root = None,
     k: Patches = None,
+    entropy_below: Annotated[float | None, by_default("the same patches for all", metavar="NATS")] = None,
+    max_k: MostPatches = None,
     disturbance_seed: Annotated[int | None, by_default("undisturbed", metavar="INT")] = None,
     device: Device = "auto",
 ) -> None:
@@ -91,10 +105,16 @@ def evaluate(
         source: of the images: mnist or embedded for cluttered-mnist, svhn or rendered for house-numbers
         runtime: what computes; a model that isn't an exported file is exported for it
         k: patches an image, for models that choose them
+        entropy_below: look at each image until its entropy is below this, instead of --k
+        max_k: most patches an image, with --entropy-below
         disturbance_seed: shift and rescale each image, drawn by this seed, for house-numbers
     """
     trained = load_in_runtime(weights, runtime, k=k)
     _check_patches(trained, k)
+    if entropy_below is not None and k is not None:
+        raise ValueError("--k gives all images the same patches, --entropy-below each its own: give one of them")
+    if max_k is not None and entropy_below is None:
+        raise ValueError("--max-k is for --entropy-below")
     options: dict[str, Any] = {}
     if disturbance_seed is not None:
         if trained.task == CLUTTERED_MNIST:
@@ -102,10 +122,15 @@ def evaluate(
         options = {"disturbance": TEST_DISTURBANCE, "seed": disturbance_seed}
     model = trained.model.to(resolve_device(device))
     data = trained.load_data(split, source=source, root=root, **options)
-    result = evaluate_model(model, data, k=k)
+    found: Point | Evaluation
+    if entropy_below is not None:
+        found = evaluate_until_sure(model, data, entropy_below, max_k=max_k)
+        told = f", {found.patches:.2f} patches and {found.multiplications / 1e6:.2f}M multiplications an image"
+    else:
+        found, told = evaluate_model(model, data, k=k), ""
     disturbed = f", shifted and rescaled by seed {disturbance_seed}" if options else ""
     named = split or "validation"
-    print(f"{named} error {result.rate} on {len(data)} images, source {data.describe()['source']}{disturbed}")
+    print(f"{named} error {found.rate} on {len(data)} images, source {data.describe()['source']}{disturbed}{told}")
 
 
 def _check_patches(trained: Trained, k: int | None) -> None:

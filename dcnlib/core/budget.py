@@ -67,12 +67,7 @@ def make_plan(
 
     Rounds double by default, 1, 2, 4, ..., up to max_k, which is by default 16 or the last of the rounds.
     """
-    if entropy_below is None:
-        raise ValueError(
-            "this model has no calibrated threshold: give entropy_below in nats, or calibrate the model first "
-            "(dcnlib.analysis.budgets.calibrate, python -m dcnlib calibrate RUN)"
-        )
-    check_threshold(entropy_below)
+    entropy_below = check_threshold(entropy_below)
     if rounds is not None:
         rounds = tuple(rounds)
         for k in rounds:
@@ -90,15 +85,21 @@ def make_plan(
         rounds = (*(k for k in doubling if k < max_k), max_k) if max_k else ()
     if entropy_below == 0 and not anew:
         rounds = rounds[-1:]  # nobody can be that sure, so nobody need be asked on the way
-    return Plan(float(entropy_below), rounds, anew)
+    return Plan(entropy_below, rounds, anew)
 
 
-def check_threshold(entropy_below: float) -> None:
-    """Raise TypeError or ValueError unless this is an entropy: a number in nats from 0 to infinity."""
+def check_threshold(entropy_below: float | None) -> float:
+    """The threshold. Raises TypeError or ValueError unless it is an entropy: a number in nats from 0 to infinity."""
+    if entropy_below is None:
+        raise ValueError(
+            "this model has no calibrated threshold: give entropy_below in nats, or calibrate the model first "
+            "(dcnlib.analysis.budgets.calibrate, python -m dcnlib calibrate RUN)"
+        )
     if not isinstance(entropy_below, Real) or isinstance(entropy_below, bool):
         raise TypeError(f"entropy_below must be a number of nats, got {entropy_below!r}")
     if math.isnan(entropy_below) or entropy_below < 0:
         raise ValueError(f"entropy_below, in nats, must be 0 or more (0: never sure), got {entropy_below}")
+    return float(entropy_below)
 
 
 def look_until_sure(

@@ -194,7 +194,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
         channels, height, width = images.shape[1:]
         cells = self._count_cells((channels, height, width))
         entropy_below = self.entropy_below if entropy_below is None else entropy_below
-        return self._look_until_sure(images, make_plan(entropy_below, max_k, rounds, anew, cells), policy)
+        return self.follow(images, make_plan(entropy_below, max_k, rounds, anew, cells), policy)
 
     def patch_boxes(self, look: Attention) -> Tensor:
         """The boxes of a look, as they were asked for before this release."""
@@ -282,7 +282,8 @@ class DynamicCapacityNetwork(CheckedNetwork):
         return CloseLook(first, cells, used, patches, fine_vectors, logits)
 
     @explained
-    def _look_until_sure(self, images: Tensor, plan: Plan, policy: str | Policy | None) -> AdaptiveAttention:
+    def follow(self, images: Tensor, plan: Plan, policy: str | Policy | None = None) -> AdaptiveAttention:
+        """Look until sure by a plan that was made elsewhere, without a check of the images; see `adaptive`."""
         coarse_map = self.coarse(self._own("coarse", images))
         self.geometry.check_map(coarse_map, images.shape[2], images.shape[3])
         return look_until_sure(

@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dcnlib.core.budget import check_threshold
 from dcnlib.core.saliency import entropy
 from dcnlib.data.pictures import Picture, read_picture
 from dcnlib.data.pictures import Source as PictureSource
 from dcnlib.inference.runtimes import load_in_runtime
-from dcnlib.models.pretrained import Source
+from dcnlib.models.pretrained import Source, Trained
 from dcnlib.utils.device import resolve_device
 
 Pictures = PictureSource | Picture | Iterable[PictureSource | Picture]
@@ -65,6 +66,9 @@ def predict(
     *,
     invert: bool | None = None,
     k: int | None = None,
+    until_sure: bool = False,
+    entropy_below: float | None = None,
+    max_k: int | None = None,
     device: str = "auto",
 ) -> list[Prediction]:
     """What a trained model says of pictures, in their order; one picture stands for a list of one.
@@ -75,17 +79,16 @@ def predict(
     answer depends on nothing else in the list.
 
     invert: whether to take light for dark; by default the task decides, and says so in the notes. k: patches, instead
-    of the model's own number.
+    of the model's own number. until_sure: patches until the entropy is below `entropy_below` (by default the calibrated
+    threshold that came with the weights), at most `max_k`; see `DynamicCapacityNetwork.adaptive`.
 
     Raises FileNotFoundError or ValueError, with its name, for the first picture that can't be read, and ValueError for
-    k with a model that chooses no patches.
+    k or until_sure with a model that chooses no patches, and for both at once.
     """
     if not isinstance(invert, bool | None):  # "no" would count as yes
         raise TypeError(f"invert must be True, False or None, got {invert!r}")
     trained = load_in_runtime(source)
-    options = {} if k is None else {"k": k}
-    if options.keys() - trained.spec.options().keys():
-        raise ValueError(f"{trained.name} is of kind {trained.spec.kind}, which chooses no patches: leave k out")
+    options = look_options(trained, k=k, until_sure=until_sure, entropy_below=entropy_below, max_k=max_k)
     at = resolve_device(device)
     with torch.inference_mode(False):  # or the copy could never be asked for its saliency
         model: Any = copy.deepcopy(trained.model).to(at).eval()  # the caller's own stays where it is
@@ -95,7 +98,8 @@ def predict(
         named = isinstance(given, str | PathLike | Picture)
         picture = read_picture(given, name=None if named else f"picture {number}")
         prepared = trained.task.preprocess(picture, invert=invert)
-        look = model.attend(prepared.image[None].to(at), **options)
+        look = (model.adaptive if until_sure else model.attend)(prepared.image[None].to(at), **options)
+        boxes = look.boxes[0][: look.patches_used[0]] if until_sure else look.boxes[0]
         first = getattr(look, "coarse_logits", None)
         predictions.append(
             Prediction(
@@ -103,7 +107,7 @@ def predict(
                 answer=trained.task.answer(look.logits[0]),
                 probabilities=look.logits[0].softmax(-1).cpu(),
                 entropy=entropy(look.logits).item(),
-                boxes=prepared.fit.to_picture(look.boxes[0]),
+                boxes=prepared.fit.to_picture(boxes),
                 first_answer=None if first is None else trained.task.answer(first[0]),
                 first_entropy=None if first is None else entropy(first).item(),
                 notes=prepared.notes,
@@ -119,3 +123,34 @@ def _each(pictures: Pictures) -> Iterator[PictureSource | Picture]:
         yield pictures
     else:
         yield from pictures
+
+
+def look_options(
+    trained: Trained,
+    *,
+    k: int | None = None,
+    until_sure: bool = False,
+    entropy_below: float | None = None,
+    max_k: int | None = None,
+) -> dict[str, Any]:
+    """The options of `model.attend` or, until sure, of `model.adaptive`.
+
+    Raises ValueError for what doesn't go together.
+    """
+    if not until_sure and (entropy_below is not None or max_k is not None):
+        raise ValueError("entropy_below and max_k are for looking until sure: give until_sure too")
+    if until_sure and k is not None:
+        raise ValueError("until_sure says how many patches: leave k out, or give max_k")
+    if (until_sure or k is not None) and "k" not in trained.spec.options():
+        without = "until_sure" if until_sure else "k"
+        raise ValueError(
+            f"{trained.name} is of kind {trained.spec.kind}, which chooses no patches: leave {without} out"
+        )
+    if not until_sure:
+        return {} if k is None else {"k": k}
+    if not hasattr(trained.model, "adaptive"):
+        raise ValueError("looking until sure is for a model in torch itself: an exported one has one number of patches")
+    network: Any = getattr(trained.model, "network", trained.model)
+    calibrated = network.entropy_below
+    check_threshold(calibrated if entropy_below is None else entropy_below)
+    return {"entropy_below": entropy_below, "max_k": max_k}

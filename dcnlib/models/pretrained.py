@@ -7,7 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from dcnlib.core.budget import check_threshold
 from dcnlib.core.dcn import DynamicCapacityNetwork
+from dcnlib.core.multiscale import MultiScaleNetwork
 from dcnlib.models.specs import (
     CoarseSpec,
     DCNSpec,
@@ -178,4 +180,18 @@ def _load(name: str, record: Record, weights: Path, told_by: str) -> Trained:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{told_by} describes no model of this library: {error}") from error
     load_weights(weights, model)
+    _take_threshold(record, model, told_by)
     return Trained(name, model.eval(), spec, record)
+
+
+def _take_threshold(record: Record, model: nn.Module, told_by: str) -> None:
+    """Give a network the threshold that its record was calibrated to, which `adaptive` stops at."""
+    if "until_sure" not in record:
+        return
+    try:
+        entropy_below = check_threshold(float(record["until_sure"]["entropy_below"]))
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError(f"{told_by} holds no threshold where it says that it does: {error!r}") from error
+    network = model.network if isinstance(model, MultiScaleNetwork) else model
+    if isinstance(network, DynamicCapacityNetwork):
+        network.entropy_below = entropy_below

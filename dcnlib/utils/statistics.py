@@ -1,6 +1,9 @@
 """How sure a count of wrong answers is, and a difference between two."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+
+import numpy as np
 
 from dcnlib.utils.records import Record
 
@@ -22,6 +25,17 @@ def paired_difference(only_this: int, only_other: int, count: int) -> tuple[floa
     variance = ((only_this + only_other) / count - difference**2) / count
     half = 1.96 * variance**0.5
     return difference, difference - half, difference + half
+
+
+def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of a mean of independent values, by Student's t; the value itself where all are equal."""
+    from scipy.stats import sem, t
+
+    mean, error = float(np.mean(values)), float(sem(values)) if len(values) > 1 else 0.0
+    if error == 0:
+        return mean, mean
+    low, high = t.interval(0.95, len(values) - 1, loc=mean, scale=error)
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)
