@@ -31,6 +31,7 @@ COMMANDS = {
     "explore": ("dcnlib.cli.explore", "Open the explorer in a browser, for the shipped models or one of your own."),
     "count": ("dcnlib.cli.measure", "Count a model's multiplications part by part."),
     "benchmark": ("dcnlib.cli.measure", "Measure speed, side by side, in a quarter of an hour."),
+    "clock": ("dcnlib.cli.clock", "Time every form of the models: runtimes, pieces of the batch, threads."),
     "controls": ("dcnlib.cli.measure", "Compare ways to choose patches, with the shipped DCN and other runs."),
     "budgets": ("dcnlib.cli.budget", "Measure DCNs at every budget, and beyond the images of their training."),
     "check": ("dcnlib.cli.check", "Evaluate every shipped model again and compare with its record."),

@@ -13,8 +13,9 @@ from dcnlib.analysis.ablation import ControlSettings, run_controls
 from dcnlib.analysis.cost import count_multiplications
 from dcnlib.analysis.speed import SMOKE, BenchmarkSettings, run_benchmark
 from dcnlib.cli.model_options import ModelOptions
-from dcnlib.cli.options import SOURCE, Flag, Root, Weights, by_default, differences, flag, one_of
+from dcnlib.cli.options import ANY_SOURCE, Flag, Root, Weights, by_default, differences, flag, one_of
 from dcnlib.data.cluttered_mnist import ClutteredMNIST
+from dcnlib.inference.runtimes import load_in_runtime
 from dcnlib.models.pretrained import load_trained, network_of_digits
 from dcnlib.models.tasks import CLUTTERED_MNIST, TASKS
 from dcnlib.paper.benchmark_tables import (
@@ -60,7 +61,7 @@ def count(*, model: ModelOptions, all: Flag = False) -> None:
 
 def benchmark(
     *,
-    weights: Annotated[str | None, by_default("the models of --data", **SOURCE)] = None,
+    weights: Annotated[str | None, by_default("the models of --data", **ANY_SOURCE)] = None,
     data: Annotated[str, one_of(TASKS)] = CLUTTERED_MNIST.name,
     rivals: Flag = False,
     quick: Flag = False,
@@ -86,7 +87,7 @@ def benchmark(
     run: Callable[..., Record]
     run, tables, read = run_benchmark, benchmark_tables, {*changed}
     if weights is not None:
-        run, tables, read = partial(run_model_benchmark, load_trained(weights)), model_benchmark_table, READ_BY_ALL
+        run, tables, read = partial(run_model_benchmark, load_in_runtime(weights)), model_benchmark_table, READ_BY_ALL
     elif data != CLUTTERED_MNIST.name:
         run, tables, read = run_number_benchmark, number_benchmark_table, READ_BY_ALL - {"batches"}
     elif rivals:

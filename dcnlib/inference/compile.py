@@ -45,7 +45,13 @@ def compile_frozen(function: Callable[[Tensor], Any], images: Tensor) -> Callabl
     from torch._inductor import config as inductor  # takes as long to import as half of torch
 
     mode = "reduce-overhead" if images.device.type == "cuda" else None
-    compiled = torch.compile(function, dynamic=False, mode=mode)
+
+    def call(images: Tensor) -> Any:
+        return function(images)
+
+    # A code object of its own: torch.compile keeps what it compiled with the code, and searches all of that at a call.
+    call.__code__ = call.__code__.replace()
+    compiled = torch.compile(call, dynamic=False, mode=mode)
 
     @torch.no_grad()
     def predict(images: Tensor) -> Any:

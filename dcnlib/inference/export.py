@@ -19,6 +19,7 @@ from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.multiscale import MultiScaleNetwork
 from dcnlib.core.selection import check_k
 from dcnlib.inference.compile import fold_norms
+from dcnlib.inference.exported import RUNTIMES, open_export
 from dcnlib.inference.formats import (
     OPSET,
     SUFFIXES,
@@ -65,6 +66,8 @@ def export_model(
     order; "refine" maps images, coarse_map and cells (B, k), of any k from 1, to logits. For k = 0 the logits are
     coarse_logits.
 
+    A file for ONNX Runtime or OpenVINO is run once on the example, and taken away again if it answers differently.
+
     Raises ValueError for what the model doesn't have or can't do elsewhere, and ModuleNotFoundError, which names the
     extra, for a missing package.
     """
@@ -73,7 +76,8 @@ def export_model(
     _check_choice("part", part, Part)
     if path.suffix != SUFFIXES[to]:
         raise ValueError(f"a file of format {to} ends in {SUFFIXES[to]}, got {path}")
-    check_packages(*({"openvino", "onnx"} if to == "openvino" else {to}))
+    if to != "pt2":
+        check_packages(RUNTIMES[path.suffix], "onnx")
     trained = None if isinstance(source, nn.Module) else load_trained(source)
     model: Any = source if trained is None else trained.model
     shape = image_shape or getattr(model, "image_shape", None)
@@ -106,7 +110,20 @@ def export_model(
     else:
         write = write_onnx if to == "onnx" else write_openvino
         write(path, to_onnx(program, list(inputs), names), about)
+        _check_written(path, inputs, dict(zip(names, results, strict=True)))
     return about
+
+
+def _check_written(path: Path, inputs: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise ValueError, and take the file away, if its runtime answers otherwise than the model."""
+    call, _ = open_export(path)
+    found = call({name: tensor.numpy() for name, tensor in inputs.items()})
+    for (name, wanted), value in zip(expected.items(), found, strict=True):
+        # Cells of nearly equal saliency may change places.
+        if wanted.is_floating_point() and not torch.allclose(torch.from_numpy(value), wanted, rtol=1e-3, atol=1e-3):
+            for file in {path, path.with_suffix(".bin") if path.suffix == ".xml" else path}:
+                file.unlink()
+            raise ValueError(f"{RUNTIMES[path.suffix]} doesn't compute this model rightly, its {name} are others")
 
 
 def _graph_of(

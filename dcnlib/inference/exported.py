@@ -4,10 +4,10 @@ Reading a file executes nothing of it: its graph is made of the runtime's own op
 damaged, of another version or no export of this library is refused before a runtime sees it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -21,9 +21,8 @@ from dcnlib.utils.checks import ImageShape, check_images, check_values
 from dcnlib.utils.files import user_path
 from dcnlib.utils.records import Record
 
-Runtime = Literal["onnxruntime", "openvino"]
-USUAL: dict[str, Runtime] = {".onnx": "onnxruntime", ".xml": "openvino"}  # a file's runtime, by how its name ends
-Call = Callable[[np.ndarray], list[np.ndarray]]
+RUNTIMES = {".onnx": "onnxruntime", ".xml": "openvino"}  # what runs a file, by how its name ends
+Call = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]  # inputs by name -> outputs in the file's order
 
 
 @dataclass(frozen=True)
@@ -51,40 +50,12 @@ class ExportedNetwork(nn.Module):
         self.image_shape: ImageShape = (channels, height, width)
 
     @classmethod
-    def load(cls, path: str | Path, runtime: Runtime | None = None) -> Self:
-        """A file in a runtime: by default .onnx in ONNX Runtime, .xml in OpenVINO, which takes both.
-
-        The runtime computes in as many threads as torch does now. Raises FileNotFoundError, ValueError for a file that
-        isn't whole, of another version or for another runtime, and ModuleNotFoundError, which names the extra, for a
-        missing runtime.
-        """
-        path = user_path(path)
-        if path.suffix not in USUAL:
-            raise ValueError(f"exported models that can be run here end in {' or '.join(USUAL)}, got {path}")
-        if runtime is None:
-            runtime = USUAL[path.suffix]
-        if runtime not in get_args(Runtime):
-            raise ValueError(f"runtime must be one of {', '.join(get_args(Runtime))}, got {runtime!r}")
-        if runtime == "onnxruntime" and path.suffix != ".onnx":
-            raise ValueError(f"onnxruntime takes .onnx files, got {path}")
-        if not path.is_file():
-            raise FileNotFoundError(f"no exported model at {path}")
-        check_packages(runtime)
-        content, weights = path.read_bytes(), b""
-        if path.suffix == ".xml":
-            beside = path.with_suffix(".bin")
-            if not beside.is_file():
-                raise FileNotFoundError(f"{path} needs its weights beside it, {beside.name}")
-            weights = beside.read_bytes()
-        about = read_account(content, path, weights)
+    def load(cls, path: str | Path) -> Self:
+        """A file in its runtime. See `open_export`, which raises ValueError for a part of a model, too."""
+        call, about = open_export(path)
         if about.get("part") != "whole":
             raise ValueError(f"{path} is the part {about.get('part')} of a model: only the whole answers")
-        outputs = list(about["outputs"])
-        try:
-            start = _in_onnxruntime if runtime == "onnxruntime" else _in_openvino
-            return cls(start(content, weights, outputs), about)
-        except Exception as error:  # each runtime has kinds of its own
-            raise ValueError(f"{runtime} can't read {path}: {error}") from error
+        return cls(call, about)
 
     def forward(self, images: Tensor, k: int | None = None) -> Tensor:
         """Class scores (B, L) or (B, P, L). Raises TypeError or ValueError for images that aren't the model's."""
@@ -105,16 +76,47 @@ class ExportedNetwork(nn.Module):
             raise ValueError(
                 f"this file was exported with k = {self.about['k']}, not {k}: export the model with that k"
             )
-        results = self.call(images.detach().cpu().float().numpy())
+        results = self.call({"images": images.detach().cpu().float().numpy()})
         return {name: torch.from_numpy(result) for name, result in zip(self.about["outputs"], results, strict=True)}
 
 
-def load_exported(path: str | Path, runtime: Runtime | None = None) -> Trained:
+def open_export(path: str | Path) -> tuple[Call, Record]:
+    """What runs a file, and the account that the file gives of itself.
+
+    The runtime, ONNX Runtime for .onnx and OpenVINO for .xml, computes in as many threads as torch does now. Raises
+    FileNotFoundError, ValueError for a file that isn't whole or of another version, and ModuleNotFoundError, which
+    names the extra, for a missing runtime.
+    """
+    path = user_path(path)
+    if path.suffix not in RUNTIMES:
+        raise ValueError(
+            f"exported models that run here end in {' or '.join(RUNTIMES)}, got {path}"
+            + (": torch.export.load reads it, but may execute what is in it" if path.suffix == ".pt2" else "")
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"no exported model at {path}")
+    check_packages(runtime := RUNTIMES[path.suffix])
+    content, weights = path.read_bytes(), b""
+    if path.suffix == ".xml":
+        beside = path.with_suffix(".bin")
+        if not beside.is_file():
+            raise FileNotFoundError(f"{path} needs its weights beside it, {beside.name}")
+        weights = beside.read_bytes()
+    about = read_account(content, path, weights)
+    outputs = list(about["outputs"])
+    try:
+        start = _in_onnxruntime if runtime == "onnxruntime" else _in_openvino
+        return start(content, weights, outputs), about
+    except Exception as error:  # each runtime has kinds of its own
+        raise ValueError(f"{runtime} can't read {path}: {error}") from error
+
+
+def load_exported(path: str | Path) -> Trained:
     """An exported model of this library as a `Trained` one, for all that asks a trained model: see `ExportedNetwork`.
 
     Raises ValueError for one of a network that has no task here, too.
     """
-    network = ExportedNetwork.load(path, runtime)
+    network = ExportedNetwork.load(path)
     about = network.about
     if "model" not in about:
         raise ValueError(f"{path} is the export of a network without a task: use ExportedNetwork.load in Python")
@@ -131,14 +133,14 @@ def _in_onnxruntime(content: bytes, weights: bytes, outputs: list[str]) -> Call:
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(outputs, {"images": images})
+    return lambda inputs: session.run(outputs, dict(inputs))
 
 
 def _in_openvino(content: bytes, weights: bytes, outputs: list[str]) -> Call:
     import openvino
 
     core = openvino.Core()
-    model = core.read_model(content, weights) if weights else core.read_model(content)
+    model = core.read_model(content, weights)
     # In float32 also where the processor has something faster, which would answer differently.
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -147,8 +149,8 @@ def _in_openvino(content: bytes, weights: bytes, outputs: list[str]) -> Call:
     }
     request = core.compile_model(model, "CPU", settings).create_infer_request()
 
-    def call(images: np.ndarray) -> list[np.ndarray]:
-        results = request.infer({"images": images})
+    def call(inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        results = request.infer(dict(inputs))
         return [np.array(results[name]) for name in outputs]  # its own memory is used again
 
     return call

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.nn import functional as F
 
 from dcnlib.utils.tracing import Target, tracing_for
 
@@ -76,18 +77,14 @@ def _convolution_backward(
     """The gradient of a convolution by its input is a transposed convolution, and the other way round."""
     if output_mask != [True, False, False]:
         raise ValueError("only the gradient by a convolution's input can be exported, not that by its weights")
-    if transposed:
-        missing = [0] * len(stride)
-    else:
-        kernel = weight.shape[2:]
-        missing = [
-            size - ((out - 1) * step - 2 * pad + spread * (side - 1) + 1)
-            for size, out, step, pad, spread, side in zip(
-                given.shape[2:], by_output.shape[2:], stride, padding, dilation, kernel, strict=True
-            )
-        ]
     convolve = torch.ops.aten.convolution.default
-    by_input = convolve(by_output, weight, None, stride, padding, dilation, not transposed, missing, groups)
+    if transposed:
+        return convolve(by_output, weight, None, stride, padding, dilation, False, [0, 0], groups), None, None
+    # All of it, cut to the input's size afterwards: OpenVINO computes output_padding wrongly.
+    whole = convolve(by_output, weight, None, stride, [0, 0], dilation, True, [0, 0], groups)
+    (up, left), (height, width) = padding, given.shape[2:]
+    down, right = height + up - whole.shape[2], width + left - whole.shape[3]
+    by_input = F.pad(whole, (-left, right, -up, down))
     return by_input, None, None
 
 

@@ -78,6 +78,36 @@ def inference_table(record: Record) -> str:
     return markdown_table(rows)
 
 
+def clock_tables(record: Record) -> str:
+    """Markdown: of `dcnlib.analysis.clock`, each model's fastest form, how many times faster than the fine model's
+    fastest it is, and every form. In brackets the range that four fifths of the rounds lie in."""
+    fastest = [["", *(f"batch {row['batch']}" for row in record["batches"])]]
+    for model in record["batches"][0]["fastest"]:
+        cells = []
+        for row in record["batches"]:
+            best, ratio = row["fastest"][model], row["times_faster"][model]
+            cells.append(
+                f"{_ranged(best, 'milliseconds', 3)} ms, {_form(best)}: {_ranged(ratio, 'ratio', 2)} times faster"
+            )
+        fastest.append([model, *cells])
+    forms = [["model", "form", *(f"batch {row['batch']}, ms an image" for row in record["batches"])]]
+    by_batch = [{(one["model"], _form(one)): one for one in row["forms"]} for row in record["batches"]]
+    for model, form in dict.fromkeys(key for rows in by_batch for key in rows):
+        told = [_ranged(rows[model, form], "milliseconds", 3) if (model, form) in rows else "" for rows in by_batch]
+        forms.append([model, form, *told])
+    machine = record["machine"]
+    return f"{machine['processor']}, {machine['cores']} cores\n\n{markdown_table(fastest)}\n\n{markdown_table(forms)}"
+
+
+def _form(row: Record) -> str:
+    threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
+    return f"{row['form']}, pieces of {row['pieces']}, {threads}"
+
+
+def _ranged(row: Record, what: str, digits: int) -> str:
+    return f"{row[what]:.{digits}f} ({row['low']:.{digits}f}..{row['high']:.{digits}f})"
+
+
 def parts_table(record: Record) -> str:
     """A DCN's time and multiplications part by part, each part compiled on its own."""
     parts = record["parts"]

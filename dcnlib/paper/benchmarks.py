@@ -15,6 +15,7 @@ from dcnlib.data.digits import load_digits
 from dcnlib.data.house_numbers.images import project_images
 from dcnlib.data.house_numbers.rendered import render_numbers
 from dcnlib.inference.compile import compile_for_inference
+from dcnlib.inference.exported import ExportedNetwork
 from dcnlib.models.pretrained import Trained
 from dcnlib.models.specs import SPECS
 from dcnlib.models.tasks import MOST_SCALES, HouseNumbersTask
@@ -98,8 +99,8 @@ def run_rivals_benchmark(settings: BenchmarkSettings, *, report: Callable[[str],
 def run_model_benchmark(
     trained: Trained, settings: BenchmarkSettings, *, report: Callable[[str], None] = lambda what: None
 ) -> Record:
-    """Measure one trained model as it is and compiled, on each of the settings' batches, in as many rounds as they say.
-    `report` is told what is being done.
+    """Measure one trained model as it is and compiled, or an exported one as it is, on each of the settings' batches,
+    in as many rounds as they say. `report` is told what is being done.
 
     Raises ValueError where torch.compile has no C++ compiler, or the device isn't there.
     """
@@ -111,13 +112,16 @@ def run_model_benchmark(
     for batch in settings.batches:
         images = to_device(data[np.arange(batch) % len(data)], device)[0]
         report(f"batch {batch}")
-        times = eager_and_compiled({trained.name: model}, images, settings.rounds, report)[trained.name]
+        if isinstance(model, ExportedNetwork):
+            times = per_image({"exported": model}, images, settings.rounds)
+        else:
+            times = eager_and_compiled({trained.name: model}, images, settings.rounds, report)[trained.name]
         inference.append({"batch": batch, "milliseconds": times})
     return {
         "name": f"{trained.name}-benchmark",
         "settings": {"batches": settings.batches, "rounds": settings.rounds, "device": settings.device},
         "model": trained.spec.describe(),
-        "multiplications": count_multiplications(model).total,
+        "multiplications": count_multiplications(trained.spec.build()).total,
         "inference": inference,
         **environment(device.type),
     }

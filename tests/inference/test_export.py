@@ -8,6 +8,7 @@ from dcnlib import DynamicCapacityNetwork, predict
 from dcnlib.core.multiscale import MultiScaleNetwork
 from dcnlib.inference.export import OUTPUTS, export_model
 from dcnlib.inference.exported import ExportedNetwork, load_exported
+from dcnlib.inference.runtimes import load_in_runtime
 from dcnlib.models.pretrained import load_trained
 from dcnlib.training.evaluation import evaluate
 
@@ -29,10 +30,9 @@ def file(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_a_file_answers_as_the_model_at_any_batch(file, runtime):
+def test_a_file_answers_as_the_model_at_any_batch(file):
     trained = load_trained(DCN)
-    exported = load_exported(file, runtime)
+    exported = load_exported(file)
     assert (exported.name, exported.spec) == (trained.name, trained.spec)
     images = torch.stack([trained.task.smoke("validation")[i][0] for i in range(40)])
     for batch in (1, 2, 40):
@@ -98,3 +98,40 @@ def test_several_scales_and_positions(tmp_path):
     exported = load_exported(tmp_path / "numbers.onnx")
     images = torch.stack([trained.task.smoke("validation")[i][0] for i in range(3)])
     assert_same_look(exported.model.attend(images), trained.model.attend(images))
+
+
+def test_what_is_no_whole_file_is_refused(file, tmp_path):
+    content = file.read_bytes()
+    path = tmp_path / "other.onnx"
+    for cut in (0, 1, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:cut])
+        with pytest.raises(ValueError, match="cut off"):
+            load_exported(path)
+    for at in (200, len(content) // 2):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(ValueError, match="is damaged: it isn't what was written"):
+            load_exported(path)
+    path.write_bytes(content + b"more")
+    with pytest.raises(ValueError, match="damaged"):
+        load_exported(path)
+    path.write_bytes(content.replace(b'{"format": 1', b'{"format": 2'))
+    with pytest.raises(ValueError, match="version 2, and this dcnlib reads version 1"):
+        load_exported(path)
+    with pytest.raises(FileNotFoundError, match="no exported model"):
+        load_exported(tmp_path / "none.onnx")
+    with pytest.raises(ValueError, match="may execute what is in it"):
+        load_exported(tmp_path / "model.pt2")
+
+
+def test_other_images_and_runtimes_are_refused(file, monkeypatch):
+    exported = load_exported(file).model
+    for shape, told in (((1, 1, 64, 128), "shape"), ((1, 3, 100, 100), "shape"), ((1, 100, 100), "batch dimension")):
+        with pytest.raises(ValueError, match=told):
+            exported(torch.rand(shape))
+    with pytest.raises(ValueError, match=r"values must be in \[0, 1\]"):
+        exported.attend(torch.full((1, 1, 100, 100), torch.nan))
+    with pytest.raises(ValueError, match="isn't for openvino"):
+        load_in_runtime(str(file), "openvino")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"onnxruntime needs onnxruntime: .*dcnlib\[export\]"):
+        load_exported(file)
