@@ -400,7 +400,7 @@ def test_the_app_begins_with_a_game_that_hides_truth_and_gradient(app, data):
         expect(title).to_have_text(f"validation image {FIRST_IMAGE}, showing a {truth}")
         expect(explorer.root.locator(".dcn-status")).to_contain_text(f"Probability of the {truth}")
         expect(explorer.root.get_by_role("table")).to_be_visible()
-        explorer.root.get_by_role("button", name="Play: hide the answers").click()
+        explorer.root.get_by_role("button", name="Hide the answers").click()
         explorer.settle()
     explorer.root.get_by_role("button", name="Next digit").click()
     explorer.settle()

@@ -235,7 +235,7 @@ function buildHand(choose, play, forget) {
     play(false);
     choose({});
   });
-  const hide = button("Play: hide the answers", () => play(true));
+  const hide = button("Hide the answers", () => play(true));
   const compare = button("Compare with the gradient", () => play(false));
   const again = button("New score", forget);
   const element = make(
