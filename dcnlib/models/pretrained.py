@@ -39,6 +39,7 @@ PRETRAINED: dict[str, Spec] = {
     "fine": FineSpec(),
     "dcn-k8-hints": DCNSpec(k=8),
     "dcn-k8-no-hints": DCNSpec(k=8, hint_weight=0.0),
+    "dcn-every-k": DCNSpec(k=16, first_share=0.5, training_k="uniform"),
     "ram": RAMSpec(sigma_steps=45000),
     "draw": DrawSpec(),
     "perturbed-topk": PerturbedTopKSpec(k=8),
