@@ -5,6 +5,7 @@ from dataclasses import dataclass
 # Records of measurements: of trained models, and of what the models of all runs cost.
 MEASUREMENTS = (
     "benchmark",
+    "budgets",
     "controls",
     "house-numbers-benchmark",
     "multiplications",
