@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from explorer_files import write_explorer
 from links import faults
 from pages import lay_out
 
@@ -32,6 +33,7 @@ def main() -> int:
         for leftover in (".doctrees", ".buildinfo", "objects.inv"):
             path = built / leftover
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        write_explorer(built / "explorer")
         if dead := list(faults(built.resolve())):
             print("\n".join(dead), file=sys.stderr)
             return 1

@@ -22,6 +22,11 @@ ROOMS = {  # of the library, in the order of CONTRIBUTING.md
 }
 # Pages that stand under another name, and folders whose page the library writes.
 MOVED = {"README.md": "index.md", "results": "results/index.md"}
+# Beside Sphinx's pages lies one that isn't Sphinx's, so that the link to it is HTML.
+EXPLORER = """
+
+<p><a href="explorer/index.html">The explorer without Python</a>: the network runs in your browser.</p>
+"""
 TREE = """
 
 ```{{toctree}}
@@ -44,6 +49,7 @@ def lay_out(root: Path, stage: Path) -> None:
     for page in stage.rglob("*.md"):
         page.write_text(_relinked(page.read_text(), page.parent, stage))
     with open(stage / "index.md", "a") as index:
+        index.write(EXPLORER)
         index.write(_contents(stage))
 
 
