@@ -105,7 +105,7 @@ def evaluate(
         source: of the images: mnist or embedded for cluttered-mnist, svhn or rendered for house-numbers
         runtime: what computes; a model that isn't an exported file is exported for it
         k: patches an image, for models that choose them
-        entropy_below: look at each image until its entropy is below this, instead of --k
+        entropy_below: look at each image until its entropy is below this
         max_k: most patches an image, with --entropy-below
         disturbance_seed: shift and rescale each image, drawn by this seed, for house-numbers
     """

@@ -15,7 +15,7 @@ from dcnlib.training.run import Run
 from dcnlib.utils.device import resolve_device
 from dcnlib.utils.records import Record
 
-Budget = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="(one of the three)")]
+Budget = Annotated[float | None, by_default("none; give one budget", metavar="FLOAT")]
 
 
 def calibrate(
