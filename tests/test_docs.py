@@ -12,6 +12,7 @@ from torch.utils.data import TensorDataset
 from dcnlib import load_cluttered, load_record
 from dcnlib.paper.aims import number_targets
 from dcnlib.paper.benchmark_tables import inference_table, milliseconds
+from dcnlib.paper.budget_tables import beyond_table, budgets_table, stops_table
 from dcnlib.paper.pairs import pairs_table, wrong_alone
 from dcnlib.paper.reported import TITLES
 from dcnlib.paper.tables import controls_table, house_numbers_table, number_targets_table, p_value_text, results_table
@@ -39,6 +40,9 @@ def test_the_tables_are_made_from_the_records():
         "docs/results.md": [pairs_table(ours, others)],
         "docs/rivals.md": [controls_table(load_record("controls"), "dcn-k8-hints")],
         "docs/house_numbers.md": [house_numbers_table(), number_targets_table()],
+        "docs/budgets.md": [
+            make(load_record("budgets"), "dcn-every-k") for make in (budgets_table, stops_table, beyond_table)
+        ],
         "docs/clock.md": [inference_table(load_record("benchmark"))],
     }
     for page, found in tables.items():
@@ -167,3 +171,23 @@ def test_the_python_for_your_own_networks_runs(tmp_path, monkeypatch):
     exec(own, names)
     assert len(names["record"]["curves"]["train_loss"]) == 5
     assert (tmp_path / "runs" / "mine" / "weights.safetensors").is_file()
+
+
+def test_what_is_said_of_every_budget_is_in_its_record():
+    page, record, name = text_of("docs/budgets.md"), load_record("budgets"), "dcn-every-k"
+    found, fine = record["models"][name], load_record("multiplications")["models"]["fine"]
+    sure, most = found["data"]["until_sure"], found["data"]["fixed"][-1]
+    assert f"an average of {record['settings']['multiplications'] / 1e6:.0f} million multiplications" in page
+    assert sure["multiplications"] < fine / 10
+    assert abs(sure["errors"] - most["errors"]) <= 5
+    assert most["k"] == 16
+    stops = found["data"]["stops"]
+    assert len({stops[stop]["errors"] for stop in ("entropy", "probability", "margin")}) == 1
+    first = found["data"]["fixed"][0]["error"]
+    assert stops["random"]["error"] - sure["error"] > 0.9 * (first - sure["error"])
+    patches = [images["until_sure"]["patches"] for images in found["beyond"][:3]]
+    assert patches == sorted(patches)
+    assert load_record(name)["until_sure"]["entropy_below"] == found["threshold"]["entropy_below"]
+    assert f"until it is sure it errs on {percent(sure)} with {sure['multiplications'] / 1e6:.1f} million" in text_of(
+        "README.md"
+    )
