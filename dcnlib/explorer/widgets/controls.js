@@ -5,12 +5,11 @@ const PLAY_MILLISECONDS = 450;
 function buildControls(model, choose, setK) {
   const { models, policies, sources, images, mostBytes } = model.get("options");
   let typed = null; // the field with a number that isn't complete yet
-  let asked = model.get("choices"); // what was asked for last, or is shown where that was refused
   const number = (name, label, most) => {
     const commit = ({ target }) => {
       typed = null;
       const value = Math.trunc(Number(target.value));
-      if (value !== asked[name]) choose({ [name]: value });
+      if (value !== standing(model)[name]) choose({ [name]: value });
     };
     return make("input", {
       type: "number",
@@ -40,7 +39,7 @@ function buildControls(model, choose, setK) {
       {
         type: "button",
         "aria-label": label,
-        onclick: () => choose({ index: (asked.index + by + images) % images }),
+        onclick: () => choose({ index: (standing(model).index + by + images) % images }),
       },
       sign,
     );
@@ -131,7 +130,6 @@ function buildControls(model, choose, setK) {
     stop,
     onPlay: (listener) => (told = listener),
     show(view, choices, k, playing) {
-      asked = choices;
       for (const input of [slider, play, policy]) input.disabled = playing;
       slider.max = view.looks.length - 1;
       slider.value = k;

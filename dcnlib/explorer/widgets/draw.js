@@ -59,12 +59,16 @@ class Scene {
   }
 }
 
+/** What was asked for last, or what is shown where that was refused. */
+function standing(explorer) {
+  const asked = explorer.get("choices");
+  return explorer.get("error").request >= asked.request ? { ...asked, ...explorer.get("view").chosen } : asked;
+}
+
 /** Ask an explorer's Python for another view: it answers the latest request. Patches by hand are left behind; in a game,
  * where truth and policy are hidden, one begins with none. */
 function choose(explorer, changes = {}) {
-  const asked = explorer.get("choices");
-  const refused = explorer.get("error").request >= asked.request; // then what is shown counts
-  const choices = refused ? { ...asked, ...explorer.get("view").chosen } : asked;
+  const choices = standing(explorer);
   const cells = explorer.get("playing") ? [] : null;
   explorer.set("choices", { ...choices, cells, ...changes, request: choices.request + 1 });
   explorer.save_changes();

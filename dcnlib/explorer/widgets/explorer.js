@@ -66,9 +66,8 @@ function render({ model, el }) {
     const byHand = view.hand !== null && look === view.hand.look;
     root.classList.toggle("dcn-by-hand", byHand);
     const playing = model.get("playing");
-    const refused = model.get("error").request >= choices.request;
     root.classList.toggle("dcn-playing", playing);
-    controls.show(view, refused ? { ...choices, ...view.chosen } : choices, look.cells.length, playing);
+    controls.show(view, standing(model), look.cells.length, playing);
     showVerdict(verdict, view, look, byHand, playing);
     picture.show(view, look, byHand);
     saliency.show(view, look);
