@@ -39,7 +39,7 @@ def calibrate(
         run_dir: folder of a finished run
         multiplications: at most so many an image, on average
         error: at most this share of wrong answers, such as 0.01
-        milliseconds: at most so long an image, on average, in batches of --batch-size
+        milliseconds: at most so long an image, on average, in batches of that size
         max_k: most patches an image
         batch_size: images a call
         split: of the images
