@@ -48,7 +48,7 @@ class Training:
 
 
 def save_checkpoint(path: Path, identity: Record, here: Record, training: Training) -> None:
-    """Write all of a training, and what `environment` says of where it runs. Raises OSError if there is no place."""
+    """Write all of a training, and where it runs: versions and machine. Raises OSError if there is no place."""
     progress = asdict(training.progress)
     content = {
         "identity": identity,
@@ -68,12 +68,28 @@ def save_checkpoint(path: Path, identity: Record, here: Record, training: Traini
     atomic_write(path, lambda file: file.write(whole.getbuffer()))
 
 
-def resume(path: Path, identity: Record, here: Record, training: Training) -> None:
-    """Load a checkpoint into a training.
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, each of its parts held to its checksum. Raises ValueError for a damaged one."""
+    try:
+        with zipfile.ZipFile(path) as parts:
+            check_stored(parts)
+            if damaged := parts.testzip():
+                raise ValueError(f"the checksum of {damaged} is wrong")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}")
+    except Exception as error:  # a damaged file makes the readers raise whatever they like
+        raise ValueError(
+            f"{path} is not a whole checkpoint of this library; delete it to start anew: {error}"
+        ) from error
+    return content
 
-    Raises ValueError, and leaves the model as it was, if the checkpoint is damaged or is that of another experiment.
+
+def resume(path: Path, content: dict[str, Any], identity: Record, here: Record, training: Training) -> None:
+    """Load what `read_checkpoint` gave into a training.
+
+    Raises ValueError, and leaves the model as it was, if it is damaged or is that of another experiment.
     """
-    content = _read(path)
     try:
         later = {digest_of(content["model"]), digest_of(content["best_weights"])}
         check_same(path.parent, content["identity"], identity, later)
@@ -100,23 +116,6 @@ def resume(path: Path, identity: Record, here: Record, training: Training) -> No
         state.resumed.append({"epoch": state.epoch + 1, "step": state.step, "changed": changed})
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, each of its parts held to its checksum."""
-    try:
-        with zipfile.ZipFile(path) as parts:
-            check_stored(parts)
-            if damaged := parts.testzip():
-                raise ValueError(f"the checksum of {damaged} is wrong")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(content, dict):
-            raise ValueError(f"it holds a {type(content).__name__}")
-    except Exception as error:  # a damaged file makes the readers raise whatever they like
-        raise ValueError(
-            f"{path} is not a whole checkpoint of this library; delete it to start anew: {error}"
-        ) from error
-    return content
-
-
 def _check_moments(optimizer: torch.optim.Optimizer, path: Path) -> None:
     """Raise ValueError unless what an optimizer remembers of each parameter has its shape and is finite."""
     for parameter, moments in optimizer.state.items():
@@ -126,10 +125,11 @@ def _check_moments(optimizer: torch.optim.Optimizer, path: Path) -> None:
 
 
 def _changes(before: Record, here: Record) -> Record:
-    """What `environment` says otherwise than before: {"machine.threads": [2, 1]}."""
+    """What is otherwise than before: {"machine.threads": [2, 1]}. Older checkpoints are of one process."""
+    machine = {"processes": 1, **before.get("machine", {})}
     return {
         f"{part}.{key}": [old, here[part].get(key)]
-        for part, values in before.items()
+        for part, values in {**before, "machine": machine}.items()
         for key, old in values.items()
         if here[part].get(key) != old
     }

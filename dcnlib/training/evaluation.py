@@ -1,5 +1,6 @@
 """How often a model errs on a data set."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,15 @@ from torch.utils.data import DataLoader
 
 from dcnlib.core.saliency import cross_entropy
 from dcnlib.training.loading import Data, count, evaluation_batches
+from dcnlib.training.processes import Processes
 from dcnlib.utils.checks import check_label_range, check_labels
 from dcnlib.utils.device import to_device
 from dcnlib.utils.modules import evaluation_mode
 from dcnlib.utils.records import Record
 from dcnlib.utils.statistics import ErrorRate
 from dcnlib.utils.weights import check_finite
+
+Answers = tuple[Tensor, Tensor, Tensor]  # of a batch: its loss, its predicted labels, which of them are wrong
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ def evaluate(
     k: int | Tensor | None = None,
     cells: Tensor | None = None,
     workers: int = 0,
+    processes: Processes = Processes(),
     **options: Any,
 ) -> Evaluation:
     """Error rate of `model`, in eval mode and on its own device, over all of `data`: a data set, or a DataLoader, whose
@@ -52,9 +57,10 @@ def evaluate(
 
     `k`, one number or one for each image (N,), and `cells` (N, k) are passed on to a Dynamic Capacity Network, and any
     other options as they are to the model, such as `policy="sampled", samples=8` to a Recurrent Attention Model.
-    `workers` processes make the batches. Leaves the model in the mode it was in. Raises ValueError for an empty data
-    set, for image values outside [0, 1] or NaN, for labels that are none of the model's classes, and for a model whose
-    weights aren't finite.
+    `workers` processes make the batches. Of several `processes` that train together, each answers its share of a data
+    set, and all get the whole. Leaves the model in the mode it was in. Raises ValueError for an empty data set, for
+    image values outside [0, 1] or NaN, for labels that are none of the model's classes, and for a model whose weights
+    aren't finite.
     """
     if count(data) == 0:
         raise ValueError("there is nothing to evaluate: the data set is empty")
@@ -62,22 +68,40 @@ def evaluate(
     device = next(model.parameters(), torch.empty(0)).device  # an exported model has none, and runs on the CPU
     if k is not None:
         options["k"] = k
-    counts: list[int] = []
-    losses, predictions, wrong = [], [], []
+    seen = 0
+    answers = []
     with evaluation_mode(model):
-        for images, labels in evaluation_batches(data, batch_size, workers=workers):
+        share = (processes.rank, processes.count)
+        for images, labels in evaluation_batches(data, batch_size, workers=workers, share=share):
             for option, each in (("cells", cells), ("k", k)):
                 if isinstance(each, Tensor):
-                    options[option] = each[sum(counts) :][: len(images)].to(device)
+                    options[option] = each[seen:][: len(images)].to(device)
             there, truth = to_device((images, labels), device)
             logits = model(there, **options).float()
             check_labels(labels, logits.shape[:-1])
             check_label_range(labels, logits.shape[-1])
-            counts.append(len(images))
-            losses.append(cross_entropy(logits, truth))
-            predictions.append(logits.argmax(-1))
-            wrong.append((predictions[-1] != truth).reshape(len(images), -1).any(1))
-    all_wrong = torch.cat(wrong).cpu()
+            seen += len(images)
+            predicted = logits.argmax(-1)
+            wrong = (predicted != truth).reshape(len(images), -1).any(1)
+            answers.append((cross_entropy(logits, truth), predicted, wrong))
+    losses, predictions, wrongs = zip(*_of_all(answers, data, processes), strict=True)
+    all_wrong = torch.cat(wrongs).cpu()
     rate = ErrorRate(int(all_wrong.sum()), len(all_wrong))
+    counts = [len(wrong) for wrong in wrongs]
     total = np.sum([count * loss for count, loss in zip(counts, torch.stack(losses).tolist(), strict=True)])
     return Evaluation(rate, float(total) / len(all_wrong), torch.cat(predictions).cpu(), all_wrong)
+
+
+def _of_all(answers: list[Answers], data: Any, processes: Processes) -> list[Answers]:
+    """The answers to all batches in their order, of which each process has every count-th. A DataLoader makes them in
+    an order of its own, so each process has all of them, and those of the first one count."""
+    if not processes.several:
+        return answers
+    if isinstance(data, DataLoader):
+        return processes.from_first(lambda: _on_cpu(answers))
+    turns = itertools.zip_longest(*processes.gather(_on_cpu(answers)))
+    return [batch for turn in turns for batch in turn if batch is not None]
+
+
+def _on_cpu(answers: list[Answers]) -> list[Answers]:
+    return [(loss.cpu(), predicted.cpu(), wrong.cpu()) for loss, predicted, wrong in answers]

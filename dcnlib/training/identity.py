@@ -74,6 +74,16 @@ def check_same(folder: Path, old: Record, new: Record, later: Collection[str]) -
         raise ValueError(f"{folder} holds another run: choose another folder, or delete it. It differs in {told}")
 
 
+def check_alike(identities: list[Record]) -> None:
+    """Raise ValueError, in all processes, if one of them was given another experiment than the first."""
+    for rank, other in enumerate(identities):
+        if differing := differences(identities[0], other):
+            raise ValueError(
+                f"process {rank} trains something else than process 0: {'; '.join(differing[:6])}. Seed torch before "
+                "the model is made, and give all processes the same"
+            )
+
+
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in old | new:

@@ -1,6 +1,7 @@
 """Batches of any data set, in an order that a seed decides, through torch's DataLoader."""
 
 import copy
+import itertools
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -40,13 +41,24 @@ class Order(Sampler[np.ndarray]):
     """Whole batches of indices, those of a training epoch in the order that its seed decides.
 
     The order comes from `numpy.random.RandomState`, whose stream is frozen: a resumed epoch goes on in it after `start`
-    batches, on any machine and with any version.
+    batches, on any machine and with any version. `share`, a rank and a count of processes that train together, gives
+    that one's equal share of each batch.
     """
 
-    def __init__(self, count: int, batch_size: int, *, seed: int, epoch: int, start: int = 0) -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        seed: int,
+        epoch: int,
+        start: int = 0,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
         order = np.random.RandomState([seed, epoch, 1]).permutation(count)
         steps = count // batch_size
-        self.batches = order[: steps * batch_size].reshape(steps, batch_size)[start:]
+        rank, processes = share
+        self.batches = order[: steps * batch_size].reshape(steps, batch_size)[start:, rank::processes]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -91,27 +103,36 @@ def training_batches(
     start: int = 0,
     epoch_rng: Tensor | None = None,
     workers: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """The batches of a training epoch on the CPU, after the first `start` of them: images (B, C, H, W) and labels.
 
     A DataLoader makes its own batches in its own order; those before `start` are made once more, from `epoch_rng`, the
-    state that its generator, or else torch's, had at the epoch's beginning, and left out. Raises TypeError or
-    ValueError for what isn't images in [0, 1] and labels.
+    state that its generator, or else torch's, had at the epoch's beginning, and left out. Of several processes each
+    gets its equal `share`, (rank, count), of every batch. Raises TypeError or ValueError for what isn't images in
+    [0, 1] and labels.
     """
     data = at_epoch(data, epoch)
+    rank, processes = share
     if isinstance(data, DataLoader):
-        return _checked(_from(data, start, epoch_rng))
+        return _checked(_shared(_from(data, start, epoch_rng, processes), share))
     # Workers draw from seeds of the epoch, and nothing is drawn from torch's own generator, which the model draws from.
-    generator = torch.Generator().manual_seed(seed + 2**32 * epoch)
-    order = Order(len(data), batch_size, seed=seed, epoch=epoch, start=start)
+    generator = torch.Generator().manual_seed(seed + 2**32 * epoch + 2**52 * rank)
+    order = Order(len(data), batch_size, seed=seed, epoch=epoch, start=start, share=share)
     return _checked(_loader(data, order, workers, generator))
 
 
-def evaluation_batches(data: Data | DataLoader, batch_size: int, *, workers: int = 0) -> Iterator[Batch]:
-    """All of a data set in its order, or a DataLoader's batches, on the CPU. Raises as `training_batches` does."""
+def evaluation_batches(
+    data: Data | DataLoader, batch_size: int, *, workers: int = 0, share: tuple[int, int] = (0, 1)
+) -> Iterator[Batch]:
+    """All of a data set in its order, or a DataLoader's batches, on the CPU. Raises as `training_batches` does.
+
+    Of several processes, each gets every count-th batch of a data set, from that of its rank on.
+    """
     if isinstance(data, DataLoader):
         return _checked(data)
-    indices = np.split(np.arange(len(data)), range(batch_size, len(data), batch_size))
+    rank, processes = share
+    indices = np.split(np.arange(len(data)), range(batch_size, len(data), batch_size))[rank::processes]
     return _checked(_loader(data, indices, workers, torch.Generator().manual_seed(0)))
 
 
@@ -161,17 +182,37 @@ def _loader(data: Data, batches: Any, workers: int, generator: torch.Generator) 
     return DataLoader(_Batched(data), sampler=batches, batch_size=None, num_workers=workers, generator=generator)
 
 
-def _from(loader: DataLoader, start: int, epoch_rng: Tensor | None) -> Iterator[Any]:
-    """A loader's batches after the first `start`, which are drawn again without a trace in torch's generator."""
-    if start == 0 or epoch_rng is None:
+def _from(loader: DataLoader, start: int, epoch_rng: Tensor | None, processes: int) -> Iterator[Any]:
+    """A loader's batches after the first `start`, which are drawn again without a trace in torch's generator; and so
+    are all batches of several processes, whose generators differ, so that they get the same ones."""
+    if epoch_rng is None or (start == 0 and processes == 1):
         return iter(loader)
     now = torch.get_rng_state()
     (generator_of(loader) or torch.default_generator).set_state(epoch_rng)
     batches = iter(loader)
     for _ in range(start):
         next(batches)
+    if processes > 1:  # a loader shuffles when its first batch is asked for
+        batches = itertools.chain([next(batches)], batches)  # type: ignore[assignment]
     torch.set_rng_state(now)
     return batches
+
+
+def _shared(batches: Iterator[Any], share: tuple[int, int]) -> Iterator[Any]:
+    """One process's equal share of each of a loader's batches."""
+    rank, processes = share
+    if processes == 1:
+        return batches
+    return (_part(batch, rank, processes) for batch in batches)
+
+
+def _part(batch: Any, rank: int, processes: int) -> Any:
+    if len(batch[0]) % processes:
+        raise ValueError(
+            f"{processes} processes can't share a batch of {len(batch[0])} images equally: give the DataLoader another "
+            "batch_size, and drop_last=True"
+        )
+    return [part[rank::processes] for part in batch]
 
 
 def _checked(batches: Any) -> Iterator[Batch]:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from dcnlib.training.evaluation import evaluate
+from dcnlib.training.processes import current
 from dcnlib.utils.device import seed_everything
 from dcnlib.utils.files import user_path
 from dcnlib.utils.locks import lock_file
@@ -53,7 +54,10 @@ class Run:
     def test(self, model: nn.Module, test_data: Any, *, ways: Mapping[str, Mapping[str, Any]] | None = None) -> Record:
         """Evaluate the run's model on the test set, in several ways of answering (by default the model's own `ways`, if
         it has some) beside the usual one, and keep the results in the run's record. Which images it got wrong stands
-        there too, so that runs compare image by image."""
+        there too, so that runs compare image by image. Of several processes that train together, the first does it."""
+        return current().from_first(lambda: self._test(model, test_data, ways))
+
+    def _test(self, model: nn.Module, test_data: Any, ways: Mapping[str, Mapping[str, Any]] | None) -> Record:
         record = self.read_record()
         record["data"]["test"] = test_data.describe()
         seed = record["settings"]["seed"]

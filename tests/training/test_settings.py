@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dcnlib import TrainingSettings
-from dcnlib.training.loop import one_cycle
+from dcnlib.training.schedule import one_cycle
 
 PLAIN = TrainingSettings(epochs=3, batch_size=16, learning_rate=0.5, seed=1, device="cpu", compile=True, clip_norm=2.0)
 

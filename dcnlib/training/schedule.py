@@ -1,0 +1,19 @@
+"""The learning rate of each step."""
+
+import math
+
+import torch
+
+from dcnlib.training.settings import TrainingSettings
+
+
+def one_cycle(
+    optimizer: torch.optim.Optimizer, settings: TrainingSettings, steps: int
+) -> torch.optim.lr_scheduler.OneCycleLR:
+    """The learning rate of each step: up to the settings' in their `warm_up` of all steps, then down to nearly zero."""
+    total, warm_up = settings.epochs * steps, settings.warm_up
+    if warm_up * total == 1:  # torch divides by the steps of the rise; one step of it begins at the peak
+        warm_up = math.nextafter(warm_up, 0)
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=settings.learning_rate, total_steps=total, pct_start=warm_up
+    )
