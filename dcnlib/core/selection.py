@@ -40,6 +40,8 @@ def check_k(k: int, cells: int | None = None) -> None:
 
 def check_ks(k: Tensor, batch: int) -> None:
     """Raise TypeError or ValueError unless this is a k for each image: whole numbers of shape (B,)."""
+    if k.ndim == 0:
+        raise TypeError(f"k must be an int, or a tensor of one for each of {batch} images, got {k!r}")
     if k.is_floating_point() or k.is_complex() or k.dtype == torch.bool:
         raise TypeError(f"k, the number of patches of each image, must be whole numbers, got {k.dtype}")
     if k.shape != (batch,):

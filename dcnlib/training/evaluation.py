@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dcnlib.core.saliency import cross_entropy
+from dcnlib.core.selection import check_ks
 from dcnlib.training.loading import Data, count, evaluation_batches
 from dcnlib.training.processes import Processes
 from dcnlib.utils.checks import check_label_range, check_labels
@@ -66,6 +67,8 @@ def evaluate(
         raise ValueError("there is nothing to evaluate: the data set is empty")
     check_finite(model.state_dict(), "a model that can't be evaluated")
     device = next(model.parameters(), torch.empty(0)).device  # an exported model has none, and runs on the CPU
+    if isinstance(k, Tensor):
+        check_ks(k, count(data))
     if k is not None:
         options["k"] = k
     seen = 0

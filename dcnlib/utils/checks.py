@@ -98,7 +98,7 @@ def checked_indices(indices: Indices, count: int) -> np.ndarray:
     if picked.size == 0:
         picked = picked.astype(int)
     if not np.issubdtype(picked.dtype, np.integer):
-        raise TypeError(f"indices must be integers, got {indices!r}")
+        raise TypeError(f"indices must be integers, got {picked.dtype}: {indices!r:.100}")
     if picked.ndim != 1:
         raise ValueError(f"indices must be one-dimensional, got shape {picked.shape}")
     if len(picked) and not (picked.min() >= 0 and picked.max() < count):

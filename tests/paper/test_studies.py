@@ -82,5 +82,5 @@ def test_a_study_without_records_says_so_and_one_of_two_test_sets_is_refused(tab
     run8, other = next(run for run in K_RUNS if run.model == "dcn-k8-hints"), {"count": COUNT, "seed": 6}
     run = K_RUNS[0] if table is patches_table else HINT_RUNS[0]
     strange = record_of(run, range) | {"data": {"test": other}}
-    with pytest.raises(ValueError, match="other images"):
+    with pytest.raises(ValueError, match="other test images"):
         table(loader(record_of(run8, range), strange))
