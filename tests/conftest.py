@@ -1,6 +1,7 @@
 """What several tests share: digits, small and full-sized networks, a tiny learnable task, and MNIST where it lies."""
 
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,10 @@ from dcnlib.models.cluttered_mnist import conv_norm
 # The same examples on every run, and no deadline: a loaded machine is slow, not wrong.
 settings.register_profile("dcnlib", deadline=None, derandomize=True, max_examples=30, database=None)
 settings.load_profile("dcnlib")
+
+# Whoever starts the tests may have these ignored, as nohup and a shell's background jobs do; children inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 MakeDCN = Callable[..., DynamicCapacityNetwork]
 

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-from functools import partial
 
 import pytest
 
@@ -180,9 +179,7 @@ def test_training_that_a_signal_stopped_ends_with_its_status_and_goes_on(number,
     arguments = ["train", "--model", "coarse", "--source", "embedded", "--epochs", "500", "--device", "cpu"]
     arguments += ["--batch-size", "1000"]
     command = [sys.executable, "-m", "dcnlib", *arguments, "--run-dir", str(tmp_path)]
-    usual = partial(signal.signal, number, signal.SIG_DFL)  # who started the tests may have it ignored, as nohup does
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, text=True, preexec_fn=usual) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.readline()  # an epoch is over
         process.send_signal(number)
         _, told = process.communicate(timeout=60)
