@@ -136,6 +136,7 @@ MODULES = {
     "dcnlib.pretrained": (
         "dcnlib.models.specs",
         "dcnlib.models.pretrained",
+        "dcnlib.models.task",
         "dcnlib.models.tasks",
         "dcnlib.paper.earlier",
     ),

@@ -16,7 +16,8 @@ from dcnlib.core.policies import POLICIES, FirstLook, Policy, oracle_scores
 from dcnlib.core.saliency import entropy
 from dcnlib.data.cluttered_mnist import ClutteredMNIST
 from dcnlib.data.pictures import Picture, read_picture
-from dcnlib.models.tasks import CLUTTERED_MNIST, Task
+from dcnlib.models.task import Task
+from dcnlib.models.tasks import CLUTTERED_MNIST
 
 Source = Literal["validation", "new clutter", "upload"]
 SOURCES: tuple[Source, ...] = get_args(Source)

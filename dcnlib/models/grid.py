@@ -10,7 +10,8 @@ from torch import nn
 
 from dcnlib.data.house_numbers.images import COMPOSED
 from dcnlib.models.specs import Spec
-from dcnlib.models.tasks import CLUTTERED_MNIST, Images
+from dcnlib.models.task import Images
+from dcnlib.models.tasks import CLUTTERED_MNIST
 from dcnlib.training.jobs import Job
 from dcnlib.training.settings import TrainingSettings
 from dcnlib.utils.records import Record

@@ -21,7 +21,8 @@ from dcnlib.models.specs import (
     Spec,
     spec_from_record,
 )
-from dcnlib.models.tasks import CLUTTERED_MNIST, HouseNumbersTask, Images, Task
+from dcnlib.models.task import Images, Task
+from dcnlib.models.tasks import CLUTTERED_MNIST, HouseNumbersTask
 from dcnlib.training.run import Run
 from dcnlib.utils.files import PACKAGE, user_path
 from dcnlib.utils.records import Record, load_record, read_record

@@ -16,7 +16,8 @@ from dcnlib.core.dcn import DynamicCapacityNetwork, Objective
 from dcnlib.core.every_k import TrainingK
 from dcnlib.core.hints import Hint
 from dcnlib.core.network import SingleCapacityNetwork
-from dcnlib.models.tasks import CLUTTERED_MNIST, Task, make_task
+from dcnlib.models.task import Task
+from dcnlib.models.tasks import CLUTTERED_MNIST, make_task
 from dcnlib.rivals.draw import DrawClassifier
 from dcnlib.rivals.perturbed_topk import PerturbedTopKNetwork
 from dcnlib.rivals.ram import RecurrentAttentionModel

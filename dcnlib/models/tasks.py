@@ -1,12 +1,10 @@
 """The tasks by name: which images there are, what their labels mean, and which boxes the networks for them are made of.
 
-What is particular to a task stands here and nowhere else. Preprocessing travels with the weights, because a trained
-model knows its task.
+What is particular to a task stands here and nowhere else.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -36,6 +34,7 @@ from dcnlib.models.house_numbers import (
     fine_on_whole_images,
     number_pyramid,
 )
+from dcnlib.models.task import Images, Task, made
 from dcnlib.utils.checks import ImageShape
 from dcnlib.utils.records import Record
 
@@ -44,64 +43,7 @@ LIT = 0.007, 0.053  # share of pixels above 1/10 in the clutter of the 55,000 tr
 ASPECT = 1.0, 6.1  # width by height of SVHN's training photographs
 SPREAD = 2.5, 89.0  # standard deviation of their levels of grey, of 0..255, in the frame
 
-Images = ClutteredMNIST | HouseNumberImages
 MOST_SCALES = 3  # of house numbers; at a fourth, they would be smaller than what a cell sees
-
-
-@dataclass(frozen=True)
-class Task(ABC):
-    """What a network is for. Its fields are what may be chosen about the task."""
-
-    name: ClassVar[str]
-    kinds: ClassVar[tuple[str, ...]]  # of models that there are for it; see `SPECS`
-    sources: ClassVar[Mapping[str, tuple[str, ...]]]  # where its images come from, the usual one first, with splits
-    smoke_counts: ClassVar[Mapping[str, int]]  # how many images the smoke profile takes of what is always at hand
-    classes: ClassVar[tuple[str, ...]]  # what each class score is for, in each position
-
-    @property
-    @abstractmethod
-    def image_shape(self) -> ImageShape:
-        """Of the images that a network is given: channels, height and width in pixels."""
-
-    @abstractmethod
-    def load(self, split: Any, *, source: Any = None, root: str | Path | None = None, **options: Any) -> Images:
-        """The images of a split, from the usual source unless another is named. The options go to the data's loader."""
-
-    @abstractmethod
-    def smoke(self, split: str) -> Images:
-        """A few images that are always at hand; those of "train" are fresh each epoch."""
-
-    @abstractmethod
-    def preprocess(self, picture: Picture, *, invert: bool | None = None) -> Prepared:
-        """A user's picture as an image that the task's networks know, with where its pixels went and what was done.
-
-        invert: whether to take light for dark, or None for what the task does by itself.
-        """
-
-    @abstractmethod
-    def answer(self, logits: Tensor) -> str:
-        """What class scores (L,) or (P, L) of one image say, as text."""
-
-    @abstractmethod
-    def boxes(self, *names: str) -> list[nn.Module]:
-        """Freshly initialised parts of networks: of "coarse", "fine", "top", and what else the task's kinds need."""
-
-    def network(self, network: SingleCapacityNetwork | DynamicCapacityNetwork) -> nn.Module:
-        """A network of such boxes as a network of the task's images."""
-        return network
-
-    @property
-    def box_shape(self) -> ImageShape:
-        """Of what the coarse layers are given, where it isn't the image itself."""
-        return self.image_shape
-
-    def describe(self) -> Record:
-        """What a record says of the task beside its model; nothing for Cluttered MNIST, as records began with it."""
-        return {"data": self.name, **asdict(self)}
-
-    def shares_images(self, data: Record, split: str, source: str) -> bool:
-        """Whether a split of a source holds images of those that a record describes, such as a run's training set."""
-        return (data["source"], data["split"]) == (source, split)
 
 
 @dataclass(frozen=True)
@@ -146,7 +88,7 @@ class ClutteredMNISTTask(Task):
             "top": TopLayers,
             "scorer": ScoreLayers,
         }
-        return _made(makers, names)
+        return made(makers, names)
 
     def describe(self) -> Record:
         return {}
@@ -233,17 +175,10 @@ class HouseNumbersTask(Task):
             "fine": FineNumberLayers,
             "fine on images": fine_on_whole_images,
         }
-        return _made(makers, names)
+        return made(makers, names)
 
     def network(self, network: SingleCapacityNetwork | DynamicCapacityNetwork) -> nn.Module:
         return network if self.scales == 1 else MultiScaleNetwork(network, self.pyramid)
-
-
-def _made(makers: Mapping[str, Callable[[], nn.Module]], names: Collection[str]) -> list[nn.Module]:
-    """The boxes asked for. They are made in the makers' order, so that a seed gives a box the same initial weights
-    whatever order they are asked for in."""
-    made = {name: make() for name, make in makers.items() if name in names}
-    return [made[name] for name in names]
 
 
 CLUTTERED_MNIST = ClutteredMNISTTask()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch.utils.data import Subset
 
 from dcnlib.models.pretrained import PRETRAINED, Trained, load_trained
-from dcnlib.models.tasks import CLUTTERED_MNIST, Images
+from dcnlib.models.task import Images
+from dcnlib.models.tasks import CLUTTERED_MNIST
 from dcnlib.paper.profiles import validation_set
 from dcnlib.training.evaluation import evaluate
 from dcnlib.utils.device import seed_everything

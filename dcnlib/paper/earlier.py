@@ -9,7 +9,8 @@ from dcnlib.data.cluttered_mnist import ClutteredMNIST
 from dcnlib.data.house_numbers.images import HouseNumberImages
 from dcnlib.models.pretrained import load_trained
 from dcnlib.models.specs import SPECS
-from dcnlib.models.tasks import CLUTTERED_MNIST, ClutteredMNISTTask, HouseNumbersTask, Images, make_task
+from dcnlib.models.task import Images
+from dcnlib.models.tasks import CLUTTERED_MNIST, ClutteredMNISTTask, HouseNumbersTask, make_task
 from dcnlib.paper.profiles import Profile, check_profile
 from dcnlib.training.run import Run
 from dcnlib.utils.records import Record
