@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from dcnlib.data.street_signs.gtsdb import find_gtsdb
+
 
 def _missing_compiler() -> str:
     """What torch.compile lacks here to make code for the CPU, or nothing."""
@@ -21,4 +23,15 @@ def _missing_compiler() -> str:
 
 
 needs_compiler = pytest.mark.skipif(bool(_missing_compiler()), reason=_missing_compiler())
+
+
+def _missing_gtsdb() -> str:
+    try:
+        find_gtsdb()
+    except FileNotFoundError as error:
+        return str(error)
+    return ""
+
+
+needs_gtsdb = pytest.mark.skipif(bool(_missing_gtsdb()), reason=_missing_gtsdb())
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +15,11 @@ from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.network import SingleCapacityNetwork
 from dcnlib.data.cluttered_mnist import ClutteredMNIST, ClutterRules
 from dcnlib.data.digits import load_digits
-from dcnlib.models.pretrained import load_pretrained
+from dcnlib.models.pretrained import load_model, load_pretrained
+from dcnlib.utils.checks import ImageShape
 from dcnlib.utils.device import to_device
+
+CLEAR = Path("/proc/self/clear_refs")
 
 
 def peak_memory(name: str, size: int, device: torch.device) -> int | None:
@@ -25,9 +30,20 @@ def peak_memory(name: str, size: int, device: torch.device) -> int | None:
     """
     if device.type == "cuda":
         return peak_of_pass(name, size, device)
-    if not Path("/proc/self/clear_refs").exists():
+    return _in_fresh_process(f"peak_of_pass({name!r}, {size}, 'cpu')")
+
+
+def peak_memory_of(source: str | Path, image_shape: ImageShape, **options: Any) -> int | None:
+    """Bytes that a trained model needs at its peak to answer one image of this shape on a CPU, beyond its weights and
+    the image. options: of the call, such as k. As the system counts a fresh process; None if it isn't Linux."""
+    return _in_fresh_process(f"peak_of_call({str(source)!r}, {image_shape!r}, **{options!r})")
+
+
+def _in_fresh_process(call: str) -> int | None:
+    """What a function of this module counts."""
+    if not CLEAR.exists():
         return None
-    code = f"from dcnlib.analysis.memory import peak_of_pass; print(peak_of_pass({name!r}, {size}, 'cpu'))"
+    code = f"from dcnlib.analysis import memory; print(memory.{call})"
     # The C library gives large blocks back as soon as they are free, so that what is counted is what is in use.
     environ = os.environ | {"MALLOC_MMAP_THRESHOLD_": "16384"}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
@@ -62,9 +78,24 @@ def peak_of_pass(name: str, size: int, device: torch.device | str) -> int:
         torch.cuda.reset_peak_memory_stats()
         model(images)
         return torch.cuda.max_memory_allocated() - before
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    return _peak_of(lambda: model(images))
+
+
+@torch.no_grad()
+def peak_of_call(source: str | Path, image_shape: ImageShape, **options: Any) -> int:
+    """See `peak_memory_of`."""
+    model = load_model(source).to(memory_format=torch.channels_last)
+    channels, height, width = image_shape
+    images = torch.rand(1, *image_shape).contiguous(memory_format=torch.channels_last)
+    model(torch.rand(1, channels, height // 4, width // 4), **options)  # what the first call sets up is not of it
+    return _peak_of(lambda: model(images, **options))
+
+
+def _peak_of(call: Callable[[], object]) -> int:
+    """How much more this process holds at the peak of a call."""
+    CLEAR.write_text("5")  # forgets the peak so far
     before = _status("VmRSS")
-    model(images)
+    call()
     return _status("VmHWM") - before
 
 

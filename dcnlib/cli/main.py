@@ -34,6 +34,7 @@ COMMANDS = {
     "clock": ("dcnlib.cli.clock", "Time every form of the models: runtimes, pieces of the batch, threads."),
     "controls": ("dcnlib.cli.measure", "Compare ways to choose patches, with the shipped DCN and other runs."),
     "budgets": ("dcnlib.cli.budget", "Measure DCNs at every budget, and beyond the images of their training."),
+    "signs": ("dcnlib.cli.signs", "Measure the models of street signs on windows and whole photographs."),
     "check": ("dcnlib.cli.check", "Evaluate every shipped model again and compare with its record."),
     "table": ("dcnlib.cli.show", "Print the table of results, made from the records, as Markdown."),
     "record": ("dcnlib.cli.show", "Print the record of a run of this project as JSON."),

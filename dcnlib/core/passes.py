@@ -2,9 +2,9 @@
 
 `PlainPasses` is the definition: autograd for the saliency, and the whole top once more on the refined map. It takes any
 top layers. `QuickPasses` gives the same results for tops built like the paper's (convolution, norm, ReLU, global
-max-pool, linear), without the arithmetic that isn't needed: the entropy's gradient is zero outside the windows that win
-the max, and the second pass changes only the windows that touch a refined cell. The tests hold it to the definition,
-gradients included.
+max-pool, linear, and scores that may be unflattened to several positions), without the arithmetic that isn't needed:
+the entropy's gradient is zero outside the windows that win the max, and the second pass changes only the windows that
+touch a refined cell. The tests hold it to the definition, gradients included.
 """
 
 import copy
@@ -109,11 +109,13 @@ class PlainPasses(Passes):
 
 
 class MaxPoolTop(NamedTuple):
-    """The parts of a top that `QuickPasses` can take: F filters of K x K cells, then one linear layer."""
+    """The parts of a top that `QuickPasses` can take: F filters of K x K cells, then one linear layer, whose scores may
+    be those of several positions."""
 
     conv: nn.Conv2d
     norm: nn.BatchNorm2d | nn.Identity
     linear: nn.Linear
+    positions: nn.Unflatten | nn.Identity
 
     @classmethod
     def find(cls, top: nn.Module) -> Self | None:
@@ -121,12 +123,16 @@ class MaxPoolTop(NamedTuple):
         if any(not _is_as_built(part) for part in top.modules()):
             return None
         match list(flatten(top)):
-            case [nn.Conv2d() as conv, nn.BatchNorm2d() | nn.Identity() as norm, nn.ReLU(), GlobalMaxPool(), last]:
+            case [nn.Conv2d() as conv, nn.BatchNorm2d() | nn.Identity() as norm, nn.ReLU(), GlobalMaxPool(), *last]:
                 plain = conv.padding == (0, 0) and conv.dilation == (1, 1) and conv.groups == 1
                 square = conv.kernel_size[0] == conv.kernel_size[1] and conv.stride[0] == conv.stride[1]
                 same = not isinstance(norm, nn.BatchNorm2d) or (norm.affine and norm.running_mean is not None)
-                if plain and square and same and isinstance(last, nn.Linear):
-                    return cls(conv, norm, last)
+                if plain and square and same and last and isinstance(last[0], nn.Linear):
+                    match last[1:]:
+                        case []:
+                            return cls(conv, norm, last[0], nn.Identity())
+                        case [nn.Unflatten(dim=1, unflattened_size=(_, _)) as positions]:
+                            return cls(conv, norm, last[0], positions)
         return None
 
     def running_norm(self, windows: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,13 +178,13 @@ class QuickPasses(Passes):
             pooled, winner = (part.flatten(1) for part in F.adaptive_max_pool2d(F.relu(normed), 1, return_indices=True))
             weight = self.top.linear.weight.to(dtype)  # (L, F)
             bias = None if self.top.linear.bias is None else self.top.linear.bias.to(dtype)
-            coarse_logits = F.linear(pooled, weight, bias)
+            coarse_logits = self.top.positions(F.linear(pooled, weight, bias))  # (B, L) or (B, P, L)
 
-            log_o = F.log_softmax(coarse_logits, dim=1)
-            H = -(log_o.exp() * log_o).sum(1)
-            by_logit = -log_o.exp() * (log_o + H[:, None])  # dH/dz_l = -o_l (log o_l + H)
-            by_winner = (by_logit @ weight) * (pooled > 0) * slope  # (B, F)
-            return coarse_logits, H, self._saliency(winner, by_winner)
+            log_o = F.log_softmax(coarse_logits, dim=-1)
+            H = -(log_o.exp() * log_o).sum(-1, keepdim=True)  # of each position
+            by_logit = -log_o.exp() * (log_o + H)  # dH/dz_l = -o_l (log o_l + H)
+            by_winner = (by_logit.flatten(1) @ weight) * (pooled > 0) * slope  # (B, F)
+            return coarse_logits, H.flatten(1).sum(1), self._saliency(winner, by_winner)
 
     def _saliency(self, winner: Tensor, by_winner: Tensor) -> Tensor:
         """|| dH / dc_ij ||_2 from the winning windows (B, F) and dH by their convolution's outputs (B, F)."""
@@ -245,7 +251,7 @@ class QuickPasses(Passes):
 
     def _head(self, windows: Tensor) -> Tensor:
         pooled = F.adaptive_max_pool2d(F.relu(self.top.norm(windows)), 1).flatten(1)
-        return self.top.linear(pooled)
+        return self.top.positions(self.top.linear(pooled))
 
 
 def _sum_by_window(table: Tensor, winner: Tensor, by_winner: Tensor, windows: int) -> Tensor:
@@ -268,5 +274,5 @@ def _sum_by_window(table: Tensor, winner: Tensor, by_winner: Tensor, windows: in
 def _is_as_built(part: nn.Module) -> bool:
     """Whether calling a module does what its class of `torch.nn`, or `GlobalMaxPool`, does, and nobody watches it."""
     hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)
-    bases = (nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.Identity, nn.ReLU, GlobalMaxPool, nn.Linear)
+    bases = (nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.Identity, nn.ReLU, GlobalMaxPool, nn.Linear, nn.Unflatten)
     return not any(hooks) and any(type(part).forward is base.forward for base in bases)

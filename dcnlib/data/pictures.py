@@ -79,6 +79,19 @@ def read_picture(source: Source | Picture, *, name: str | None = None) -> Pictur
     )
 
 
+def decode_picture(path: Path, size: tuple[int, int]) -> Image.Image:
+    """A file as a decoded image of Pillow. Raises what `read_picture` raises, and ValueError, before anything is
+    decoded, for a picture of another width and height."""
+    name = str(path)
+    file = _opened(name, _content(path))
+    if file.size != size:
+        found, needed = ("{}x{}".format(*pixels) for pixels in (file.size, size))
+        raise ValueError(f"{name} has {found} pixels, it must have {needed}")
+    with _decoding(name):
+        file.load()
+    return file
+
+
 def check_size(name: str, count: int, most: int = MOST_BYTES) -> None:
     """Raise ValueError for a file of more than `most` bytes."""
     if count > most:
@@ -115,12 +128,16 @@ def _from_bytes(name: str, content: bytes) -> Picture:
         raise ValueError(f"{name} is empty")
     if content.startswith(ARRAY_MARK):
         return _from_array(name, _array(name, content))
+    with _opened(name, content) as file:
+        return _from_pillow(name, file)
+
+
+def _opened(name: str, content: bytes) -> Image.Image:
+    """The picture in the bytes of a file, before it is decoded."""
     with _decoding(name):
         if content.startswith(b"P"):  # a PPM, whose comments Pillow skips byte by byte, however many there are
             Image.open(BytesIO(content[:MOST_HEADER]), formats=["PPM"])
-        file = Image.open(BytesIO(content), formats=FORMATS)
-    with file:
-        return _from_pillow(name, file)
+        return Image.open(BytesIO(content), formats=FORMATS)
 
 
 @contextmanager

@@ -9,7 +9,9 @@ from typing import Any
 from torch import nn
 
 from dcnlib.data.house_numbers.images import COMPOSED
+from dcnlib.models.pretrained import load_trained
 from dcnlib.models.specs import Spec
+from dcnlib.models.start import begin_with
 from dcnlib.models.task import Images
 from dcnlib.models.tasks import CLUTTERED_MNIST
 from dcnlib.training.jobs import Job
@@ -25,7 +27,8 @@ class SpecJob(Job):
     """Train a spec's model on its task's images: of a source, looked for in `root`. Training images are drawn by the
     settings' seed, fresh each epoch unless they are to be fixed.
 
-    test_ks: numbers of patches that the model is tested with beside its own.
+    test_ks: numbers of patches that the model is tested with beside its own. begin: a trained model whose weights this
+    one begins with, as `begin_with` has it.
     """
 
     spec: Spec
@@ -33,6 +36,7 @@ class SpecJob(Job):
     root: Path | None = None
     fixed: bool = False
     test_ks: tuple[int, ...] = ()
+    begin: Path | None = None
 
     def build(self) -> nn.Module:
         return self.spec.build()
@@ -45,6 +49,9 @@ class SpecJob(Job):
 
     def describe(self) -> Record:
         return self.spec.describe()
+
+    def start(self, model: nn.Module) -> Record | None:
+        return None if self.begin is None else begin_with(model, load_trained(self.begin))
 
     def ways(self, model: nn.Module) -> dict[str, dict[str, Any]]:
         return super().ways(model) | {f"k{k}": {"k": k} for k in self.test_ks}

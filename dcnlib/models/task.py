@@ -74,8 +74,8 @@ class Task(ABC):
         return network
 
     @property
-    def box_shape(self) -> ImageShape:
-        """Of what the coarse layers are given, where it isn't the image itself."""
+    def box_shape(self) -> ImageShape | None:
+        """Of what the coarse layers are given, where it isn't the image itself; None for images of any size."""
         return self.image_shape
 
     def describe(self) -> Record:

@@ -34,7 +34,8 @@ from dcnlib.models.house_numbers import (
     fine_on_whole_images,
     number_pyramid,
 )
-from dcnlib.models.task import Images, Task, made
+from dcnlib.models.street_signs import StreetSignsTask
+from dcnlib.models.task import Task, made
 from dcnlib.utils.checks import ImageShape
 from dcnlib.utils.records import Record
 
@@ -182,7 +183,7 @@ class HouseNumbersTask(Task):
 
 
 CLUTTERED_MNIST = ClutteredMNISTTask()
-TASKS: dict[str, type[Task]] = {task.name: task for task in (ClutteredMNISTTask, HouseNumbersTask)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (ClutteredMNISTTask, HouseNumbersTask, StreetSignsTask)}
 
 
 def make_task(name: str, **options: Any) -> Task:

@@ -92,7 +92,7 @@ def _check(trained: Trained, split: str, record: Record, expected: Record, first
     except (OSError, ValueError) as error:
         return outcome(None, f"can't be checked: {error}")
     count = len(images) if first is None else min(first, len(images))
-    wrong = _wrong_images(trained, images if count == len(images) else Subset(images, range(count)))
+    wrong = _wrong_images(trained, images if count == len(images) else Subset(images, range(count)))  # type: ignore[arg-type]
     if "wrong" not in expected:
         told = f"{len(wrong)} of {count} wrong, {expected['errors']} in the record"
         return outcome(len(wrong) == expected["errors"], told)

@@ -7,10 +7,21 @@ from torch import nn
 
 from dcnlib.models.grid import SpecJob
 from dcnlib.models.pretrained import NUMBER_MODELS, PRETRAINED, load_pretrained, load_trained
-from dcnlib.models.specs import DCNSpec, Spec, seeded_model
+from dcnlib.models.specs import CoarseSpec, DCNSpec, FineSpec, Spec, seeded_model
+from dcnlib.models.street_signs import StreetSignsTask
 from dcnlib.models.tasks import HouseNumbersTask
 from dcnlib.paper.profiles import Profile, check_profile
-from dcnlib.paper.runs import EQUAL_EPOCHS, EVERY_K_RUNS, NUMBER_RUNS, ROWS, STUDY_RUNS, TEST_KS, TRAIN_KS
+from dcnlib.paper.runs import (
+    EQUAL_EPOCHS,
+    EVERY_K_RUNS,
+    NUMBER_RUNS,
+    ROWS,
+    SIGN_RUNS,
+    STUDY_RUNS,
+    TEST_KS,
+    TRAIN_KS,
+    SignRun,
+)
 from dcnlib.training.loop import fit
 from dcnlib.training.run import Run
 from dcnlib.training.settings import TrainingSettings
@@ -22,13 +33,15 @@ from dcnlib.utils.records import Record, load_record
 @dataclass(frozen=True)
 class Experiment:
     """A model, how many epochs it is trained, where else its `TrainingSettings` aren't the default, whether its images
-    for training are fixed instead of fresh each epoch, and the source of all, if it isn't the task's usual one."""
+    for training are fixed instead of fresh each epoch, the source of all, if it isn't the task's usual one, and the
+    experiment whose weights it begins with."""
 
     spec: Spec
     epochs: int
     settings: dict[str, Any] = field(default_factory=dict)
     fixed: bool = False
     source: str | None = None
+    begin: str | None = None
 
 
 NUMBER_EPOCHS = {"coarse": 100, "fine": 30, "dcn-k8": 100}
@@ -125,6 +138,40 @@ STUDIES |= {
 }
 
 
+# Street signs. One network for every budget again.
+SIGN_MODELS: dict[str, type[Spec]] = {"fine": FineSpec, "coarse": CoarseSpec}
+SIGN_DCN: dict[str, Any] = {"k": 16, "hint_weight": 0.1, "first_share": 0.3, "training_k": "uniform"}
+# Epochs and other settings by the side of the windows; 0 are whole photographs.
+SIGN_EPOCHS = {64: 60, 128: 40, 0: 12}
+SIGN_SETTINGS: dict[int, dict[str, Any]] = {
+    64: {"batch_size": 64},
+    128: {"batch_size": 32, "learning_rate": 2e-3},
+    0: {"batch_size": 8, "learning_rate": 1e-3},
+}
+
+
+def _sign_spec(run: SignRun) -> Spec:
+    task = StreetSignsTask(window=run.window)
+    return DCNSpec(task=task, **SIGN_DCN) if run.model == "dcn" else SIGN_MODELS[run.model](task=task)
+
+
+STUDIES |= {
+    run.name: Experiment(
+        _sign_spec(run),
+        epochs=SIGN_EPOCHS[run.window],
+        settings={
+            "precision": "bfloat16",
+            "compile": False,
+            "seed": run.seed,
+            "mean_decay": 0.99,
+            **SIGN_SETTINGS[run.window],
+        },
+        begin=None if before is None else before.name,
+    )
+    for run, before in SIGN_RUNS.items()
+}
+
+
 def run_experiment(
     name: str, *, profile: Profile, device: str = "auto", **reporting: Any
 ) -> tuple[nn.Module | None, Record]:
@@ -162,7 +209,8 @@ def experiment_job(name: str, *, device: str = "auto") -> SpecJob:
     settings = TrainingSettings(**usual | experiment.settings)
     ks = TEST_KS if name in STUDIES and isinstance(experiment.spec, DCNSpec) else ()
     images: dict[str, Any] = {"source": experiment.source, "fixed": experiment.fixed}
-    return SpecJob(name=name, spec=experiment.spec, settings=settings, test=True, test_ks=ks, **images)
+    begin = None if experiment.begin is None else project_root() / "runs" / experiment.begin
+    return SpecJob(name=name, spec=experiment.spec, settings=settings, test=True, test_ks=ks, begin=begin, **images)
 
 
 def find_experiment(name: str) -> Experiment:

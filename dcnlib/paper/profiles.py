@@ -4,6 +4,9 @@ from typing import Literal, get_args
 
 from dcnlib.data.cluttered_mnist import ClutteredMNIST, load_cluttered
 from dcnlib.data.house_numbers.images import HouseNumberImages, load_house_number_images
+from dcnlib.data.street_signs.drawn import draw_streets
+from dcnlib.data.street_signs.images import SignImages, load_street_signs
+from dcnlib.models.street_signs import StreetSignsTask
 from dcnlib.models.tasks import ClutteredMNISTTask, HouseNumbersTask
 
 Profile = Literal["smoke", "fast", "paper"]
@@ -32,6 +35,20 @@ def number_validation_set(profile: Profile) -> HouseNumberImages:
         return load_house_number_images("validation", source="svhn")
     except FileNotFoundError:
         return load_house_number_images("validation", source="rendered")
+
+
+def sign_images(profile: Profile) -> SignImages:
+    """What a notebook looks at, whole: in the smoke profile a few drawn streets, else the photographs of validation.
+
+    Where there is no GTSDB, all drawn validation streets stand in for them: look at `.signs.source`.
+    """
+    check_profile(profile)
+    if profile == "smoke":
+        return SignImages(draw_streets("validation", StreetSignsTask.smoke_counts["validation"]), window=0)
+    try:
+        return SignImages(load_street_signs("validation", source="gtsdb"), window=0)
+    except FileNotFoundError:
+        return SignImages(load_street_signs("validation", source="drawn"), window=0)
 
 
 def check_profile(profile: str) -> None:

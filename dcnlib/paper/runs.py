@@ -103,6 +103,36 @@ class EveryKRun:
         return f"dcn-every-k{f'-{self.choice}' if self.choice else ''}{f'-seed{self.seed}' if self.seed else ''}"
 
 
+@dataclass(frozen=True)
+class SignRun:
+    """A run, with a seed, of a model of street signs on windows of so many pixels, or, with 0, on whole photographs.
+
+    Whole photographs teach nothing to drawn weights, windows do: each of these but the first begins with the weights of
+    another.
+    """
+
+    model: str
+    window: int = 0
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        model = "" if self.model == "dcn" else f"-{self.model}"
+        window = f"-windows{self.window}" if self.window else ""
+        return f"street-signs{model}{window}{f'-seed{self.seed}' if self.seed else ''}"
+
+
+# From small windows to whole photographs, and what each begins with; a DCN takes fine and top layers of the fine model.
+SIGN_RUNS: dict[SignRun, SignRun | None] = {
+    SignRun("fine", 64): None,
+    SignRun("fine", 128): SignRun("fine", 64),
+    SignRun("fine"): SignRun("fine", 128),
+    SignRun("coarse", 64): None,
+    SignRun("coarse", 128): SignRun("coarse", 64),
+    SignRun("coarse"): SignRun("coarse", 128),
+    **{SignRun("dcn", 128, seed): SignRun("fine") for seed in range(STUDY_SEEDS)},
+    **{SignRun("dcn", seed=seed): SignRun("dcn", 128, seed) for seed in range(STUDY_SEEDS)},
+}
 # What differs in each run of the ablation, one seed each: the first prediction's share of the loss, how k is drawn, the
 # hints, and running means of the weights.
 EVERY_K_CHOICES = ("share0", "share0.25", "fixed", "reciprocal", "no-hints", "hints1", "no-means")

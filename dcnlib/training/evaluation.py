@@ -20,6 +20,7 @@ from dcnlib.utils.records import Record
 from dcnlib.utils.statistics import ErrorRate
 from dcnlib.utils.weights import check_finite
 
+MOST_AT_ONCE = 250
 Answers = tuple[Tensor, Tensor, Tensor]  # of a batch: its loss, its predicted labels, which of them are wrong
 
 
@@ -44,7 +45,7 @@ def evaluate(
     model: nn.Module,
     data: Data | DataLoader,
     *,
-    batch_size: int = 250,
+    batch_size: int | None = None,
     k: int | Tensor | None = None,
     cells: Tensor | None = None,
     workers: int = 0,
@@ -58,7 +59,8 @@ def evaluate(
 
     `k`, one number or one for each image (N,), and `cells` (N, k) are passed on to a Dynamic Capacity Network, and any
     other options as they are to the model, such as `policy="sampled", samples=8` to a Recurrent Attention Model.
-    `workers` processes make the batches. Of several `processes` that train together, each answers its share of a data
+    A batch is of `batch_size` images, by default as many as the data set's `most_at_once` says, or else 250. `workers`
+    processes make the batches. Of several `processes` that train together, each answers its share of a data
     set, and all get the whole. Leaves the model in the mode it was in. Raises ValueError for an empty data set, for
     image values outside [0, 1] or NaN, for labels that are none of the model's classes, and for a model whose weights
     aren't finite.
@@ -66,6 +68,7 @@ def evaluate(
     if count(data) == 0:
         raise ValueError("there is nothing to evaluate: the data set is empty")
     check_finite(model.state_dict(), "a model that can't be evaluated")
+    batch_size = getattr(data, "most_at_once", MOST_AT_ONCE) if batch_size is None else batch_size
     device = next(model.parameters(), torch.empty(0)).device  # an exported model has none, and runs on the CPU
     if isinstance(k, Tensor):
         check_ks(k, count(data))

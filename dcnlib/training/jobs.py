@@ -52,6 +52,11 @@ class Job(ABC):
         """What the record says of the model, such as {"kind": ...}; JSON can hold it."""
         return {"class": type(self).__name__}
 
+    def start(self, model: nn.Module) -> Record | None:
+        """Give the freshly initialised model the weights that it begins with, if it is to begin with those of another
+        run; what the record says of it."""
+        return None
+
     def ways(self, model: nn.Module) -> dict[str, dict[str, Any]]:
         """The ways of answering, beside its usual one, that the model is tested in: options of a call, by name."""
         return getattr(model, "ways", {})
@@ -67,7 +72,8 @@ class Job(ABC):
         test = self.load("test") if self.test else None  # a missing one is told before training
         seed_everything(self.settings.seed)
         model = self.build()
-        how = {"name": self.name, "description": self.describe(), "run_dir": run.folder, **reporting}
+        start = self.start(model)
+        how = {"name": self.name, "description": self.describe(), "start": start, "run_dir": run.folder, **reporting}
         record = fit(model, train, validation, self.settings, **how)
         if test is not None and "test" not in record:
             run.test(model, test, ways=self.ways(model))

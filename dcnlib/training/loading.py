@@ -29,7 +29,7 @@ class Data(Protocol):
 
     Sets that give a whole batch for an array of indices, faster than image by image, say so by `vectorised = True`.
     Sets with `at_epoch(epoch)` are asked for the set that this epoch sees; those with `describe()` say in the record
-    what they are.
+    what they are, and those of large images by `most_at_once` how many of them to evaluate together.
     """
 
     def __len__(self) -> int: ...

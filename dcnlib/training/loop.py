@@ -44,6 +44,7 @@ def fit(
     *,
     name: str = "run",
     description: Record | None = None,
+    start: Record | None = None,
     run_dir: str | Path | None = None,
     checkpoint_seconds: float = 60,
     on_epoch: Callable[[Record], None] | None = None,
@@ -60,7 +61,7 @@ def fit(
     SIGHUP, an interrupt in Jupyter too, stops between two steps: state is saved, the model is whole, and the same call
     goes on. The finished run leaves `record.json` and `weights.safetensors` there; a repeated call returns that record
     and puts those weights into the model. `on_epoch` is called with each epoch's figures, `progress` shows a bar, and
-    `description` says in the record what the model is.
+    `description` says in the record what the model is, and `start` what it began with, if not with drawn weights.
 
     Started by `torchrun` or `accelerate launch`, the same call trains in all of their processes together: each takes
     its equal share of every batch, so `batch_size` stays that of a step. The first one writes the files and shows the
@@ -90,6 +91,8 @@ def fit(
     if settings.batch_size % processes.count:
         raise ValueError(f"{processes.count} processes can't share batches of {settings.batch_size} images equally")
     identity = identify(name, description, model, train_data, validation_data, settings)
+    if start is not None:
+        identity["start"] = start
     check_alike(processes.gather(identity))
     run = Run(run_dir) if run_dir is not None else None
     with ExitStack() as held, torch.inference_mode(False), torch.enable_grad():

@@ -38,6 +38,37 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """The mean, over positive items, of the precision among all items that score at least as high.
+
+    scores (N,) of any size, positive (N,) bool. weights (R, N): how often each item counts, in each of R samples; by
+    default once in one. (R,); NaN for a sample without a positive item.
+    """
+    weights = np.ones((1, len(scores))) if weights is None else weights
+    order = np.argsort(-scores, kind="stable")
+    scores, positive, weights = scores[order], positive[order], weights[:, order]
+    equal = np.searchsorted(-scores, -scores, side="right") - 1  # the last item of the same score
+    hits = weights * positive
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = hits.cumsum(1)[:, equal] / weights.cumsum(1)[:, equal]
+        return np.where(hits > 0, hits * precision, 0).sum(1) / hits.sum(1)
+
+
+def resampled(groups: np.ndarray, *, count: int = 2000, seed: int = 0) -> np.ndarray:
+    """How often each item counts in so many samples of the bootstrap, (count, N): whole groups are drawn, as items of
+    one group are not independent. groups (N,): which one each item belongs to."""
+    _, group = np.unique(groups, return_inverse=True)
+    most = int(group.max()) + 1
+    drawn = np.random.RandomState(seed).multinomial(most, np.full(most, 1 / most), count)
+    return drawn[:, group]
+
+
+def percentiles(values: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of a figure by its values (R,) in the samples of a bootstrap."""
+    low, high = np.nanquantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
 @dataclass(frozen=True)
 class ErrorRate:
     """Wrong answers among so many, with the 95 % interval that this many images allow."""

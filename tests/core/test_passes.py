@@ -1,6 +1,7 @@
 """The quick passes through the top layers, held to the plain ones, which are the definition, and to slow loops."""
 
 import copy
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ class Case(NamedTuple):
     coarse_map: Tensor  # (B, D, s1, s2)
     cells: Tensor  # (B, k), distinct in each image
     fine_vectors: Tensor  # (B, k, D)
-    probe: Tensor  # (B, L); the gradients compared are those of (logits * probe).sum()
+    probe: Tensor  # (B, L) or (B, P, L); the gradients compared are those of (logits * probe).sum()
 
     def in_mode(self, mode: str) -> "Case":
         self.top.train(mode != "eval")
@@ -40,6 +41,7 @@ def make_case(
     depth: int = 2,
     filters: int = 5,
     classes: int = 3,
+    positions: int = 0,
     kernel: int = 3,
     stride: int = 2,
     beyond: tuple[int, int] = (3, 5),
@@ -65,8 +67,11 @@ def make_case(
 
     conv = nn.Conv2d(depth, filters, kernel, stride, bias=conv_bias)
     after = nn.BatchNorm2d(filters) if norm else nn.Identity()
-    linear = nn.Linear(filters, classes, bias=linear_bias)
-    top = nn.Sequential(nn.Sequential(conv, after), nn.ReLU(inplace=True), GlobalMaxPool(), linear).double()
+    scores = (positions, classes) if positions else (classes,)
+    linear = nn.Linear(filters, math.prod(scores), bias=linear_bias)
+    by_position = [nn.Unflatten(1, scores)] if positions else []
+    top = nn.Sequential(nn.Sequential(conv, after), nn.ReLU(inplace=True), GlobalMaxPool(), linear, *by_position)
+    top = top.double()
     with torch.no_grad():
         for parameter in top.parameters():
             parameter.copy_(numbers(*parameter.shape))
@@ -85,7 +90,7 @@ def make_case(
     coarse_map = numbers(batch, depth, height, width)
     if channels_last:
         coarse_map = coarse_map.contiguous(memory_format=torch.channels_last)
-    return Case(top, coarse_map, order[:, :k], numbers(batch, k, depth), numbers(batch, classes))
+    return Case(top, coarse_map, order[:, :k], numbers(batch, k, depth), numbers(batch, *scores))
 
 
 def cases(**settled: object) -> st.SearchStrategy[Case]:
@@ -95,6 +100,7 @@ def cases(**settled: object) -> st.SearchStrategy[Case]:
         "depth": st.integers(1, 4),
         "filters": st.integers(1, 6),
         "classes": st.integers(2, 5),
+        "positions": st.sampled_from([0, 0, 1, 3]),
         "beyond": st.tuples(st.integers(0, 7), st.integers(0, 7)),
         "share": st.sampled_from([0, 1]) | st.floats(0, 1),
         "conv_bias": st.booleans(),
@@ -418,9 +424,10 @@ def test_any_other_top_is_left_to_the_plain_passes(make_dcn, images, labels, top
         make_top(),
         make_top(norm=nn.Identity()),
         nn.Sequential(nn.Sequential(make_top())),
+        nn.Sequential(make_top(), nn.Unflatten(1, (2, 2))),
         TopLayers(),
     ],
-    ids=["batch norm", "identity", "nested sequences", "the paper's"],
+    ids=["batch norm", "identity", "nested sequences", "several positions", "the paper's"],
 )
 def test_tops_like_the_papers_are_quick(top):
     parts = MaxPoolTop.find(top)

@@ -137,6 +137,14 @@ def pictures() -> Iterator[Attack]:
     yield attack("PNG of 200,000 chunks", content(many_chunks), must_refuse=False)
     yield attack("PPM that promises 10^9 pixels", content(lambda: b"P6 100000 10000 255\n" + bytes(100)), "ppm")
     yield attack("PPM whose number never ends", content(lambda: b"P6 " + b"1" * 10_000_000), "ppm")
+    yield attack(
+        "street that promises 10^9 pixels", content(lambda: b"P6 40000 25000 255\n" + bytes(100)), "street ppm"
+    )
+    yield attack("street cut short", content(lambda: b"P6 1360 800 255\n" + bytes(3_000_000)), "street ppm")
+    yield attack("street of another size", content(lambda: b"P5 680 400 255\n" + bytes(272_000)), "street ppm")
+    for line in (b"00000.ppm;774;411;1360;446;11", b"00000.ppm;774;411;815;446;43", b"00900.ppm;774;411;815;446;1"):
+        yield attack(f"gt.txt with {line.decode()}", content(lambda line=line: line), "gt.txt")
+    yield attack("gt.txt without an end", content(lambda: b"00000.ppm;774;411;815;446;11\n" * 1_000_000), "gt.txt")
     yield attack("PPM of comments", content(lambda: b"P6 " + b"#" * 50_000_000), "ppm")
     yield attack("JPEG of 65500x65500", content(lambda: _sized_jpeg(65500)), "jpg")
     yield attack("GIF of 65535x65535", content(lambda: b"GIF89a\xff\xff\xff\xff\0\0\0" + bytes(50)), "gif")

@@ -22,6 +22,7 @@ import torch
 from hostile import mutations
 from hostile.mutations import Mutation
 from PIL import Image
+from sign_files import LINES, photograph
 from svhn_files import ENCODINGS, sample_entries, write_folder
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,6 +34,7 @@ from dcnlib.data.house_numbers.load import load_house_numbers
 from dcnlib.data.house_numbers.numbers import HouseNumbers
 from dcnlib.data.house_numbers.svhn import decode_svhn, read_svhn
 from dcnlib.data.pictures import read_picture
+from dcnlib.data.street_signs.gtsdb import read_labels, read_photograph
 from dcnlib.models.pretrained import load_trained
 from dcnlib.paper.promote import promote
 from dcnlib.training.loop import fit
@@ -356,6 +358,11 @@ def picture(name: str, make: Callable[[], list[bytes]], *structured: Mutation) -
     return Kind(name, f"picture.{name}", make, read, structured)
 
 
+def streets(form: str) -> Callable[[], list[bytes]]:
+    """Photographs of the size that the reader of GTSDB takes; grey ones are as good, and a third as large."""
+    return lambda: [encoded(photograph(0).convert("L"), form)]
+
+
 CACHE = Kind("cache", "cache.npz", good_caches, read_cache, (mutations.zip_member,), whole=True)
 TIFFS = many(
     pictures("TIFF", "colours", "grey", "bits", "deep", "floats", "palette"),
@@ -424,5 +431,10 @@ KINDS: dict[str, Kind] = {
         picture("bmp", pictures("BMP", "colours", "grey", "palette", "bits")),
         picture("ppm", pictures("PPM", "colours", "grey", "bits", "deep")),
         picture("npy", arrays),
+        Kind("gt.txt", "gt.txt", lambda: ["\n".join(LINES).encode()], lambda path: str(read_labels(path))),
+        *(
+            Kind(f"street {name}", f"00000.{name}", streets(form), lambda path: digest(read_photograph(path.parent, 0)))
+            for name, form in (("ppm", "PPM"), ("jpg", "JPEG"))
+        ),
     )
 }

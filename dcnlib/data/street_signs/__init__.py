@@ -1,0 +1,1 @@
+"""Street signs: the type, the readers, and images for networks."""

@@ -1,0 +1,74 @@
+"""What was measured of street signs, as tables: of the record that `run_street_signs` makes."""
+
+from dcnlib.data.street_signs.signs import CATEGORIES
+from dcnlib.paper.markdown import markdown_table
+from dcnlib.utils.records import Record
+
+TITLES = {
+    "coarse": "coarse model",
+    "fine": "fine model, everywhere",
+    "dcn": "DCN, k = {k}",
+    "until sure": "DCN, until sure: {patches:.1f} patches",
+    "random": "the same layers, {k} random patches",
+    "center": "the same layers, {k} patches in the middle",
+}
+
+
+def signs_table(record: Record, window: int) -> str:
+    """Markdown: errors and average precisions of every way to answer on windows of so many pixels at half size, or on
+    whole photographs (0); what they cost, and how many signs the patches touched."""
+    shown = record["windows"][str(window)]
+    fine = next(row for row in shown["rows"] if row["name"] == "fine")
+    rows = [
+        [
+            "way",
+            "error, % (95 % interval)",
+            "more errors than fine, points",
+            "average precision",
+            "multiplications, M",
+            "of the fine model's",
+            "signs touched where right",
+        ]
+    ]
+    for row in shown["rows"]:
+        seed = f", seed {row['seed']}" if row.get("seed") else ""
+        signs = f"{row['signs_touched']} of {row['signs_where_right']}" if row["patches"] else ""
+        rows.append(
+            [
+                TITLES[row["name"]].format(**row) + seed,
+                _with_interval(row, "error", 100, ".1f"),
+                "" if row is fine else _with_interval(row, "more_errors_than_fine", 100, "+.1f"),
+                _with_interval(row, "average_precision", 1, ".2f"),
+                f"{row['multiplications'] / 1e6:.1f}",
+                f"{100 * row['multiplications'] / fine['multiplications']:.1f} %",
+                signs,
+            ]
+        )
+    return markdown_table(rows)
+
+
+def categories_table(record: Record, window: int, ways: tuple[tuple[str, int | None], ...]) -> str:
+    """Markdown: error and average precision of each category, for some ways to answer by name and k."""
+    rows = [["way", *CATEGORIES]]
+    for row in record["windows"][str(window)]["rows"]:
+        if (row["name"], row.get("k")) in ways and not row.get("seed"):
+            told = zip(row["errors"], row["average_precisions"], strict=True)
+            rows.append([TITLES[row["name"]].format(**row), *(f"{100 * error:.1f} %, {ap:.2f}" for error, ap in told)])
+    return markdown_table(rows)
+
+
+def signs_clock_table(record: Record) -> str:
+    """Markdown: milliseconds and memory of a look at one image, by its size."""
+    rows = [["image", "model", "ms", "peak memory, MB"]]
+    for window, shown in record["windows"].items():
+        clock, name = shown["clock"], f"{window}x{window}" if window != "0" else "680x400"
+        rows += [
+            [name, TITLES[model].format(k=8), f"{clock['milliseconds'][model]:.1f}", f"{count / 1e6:.0f}"]
+            for model, count in clock["peak_bytes"].items()
+        ]
+    return markdown_table(rows)
+
+
+def _with_interval(row: Record, name: str, factor: float, form: str) -> str:
+    low, high = row[f"{name}_interval_95"]
+    return f"{factor * row[name]:{form}} ({factor * low:{form}}..{factor * high:{form}})"
