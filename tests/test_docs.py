@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 
 from dcnlib import load_cluttered, load_record
 from dcnlib.paper.aims import number_targets
-from dcnlib.paper.benchmark_tables import inference_table, milliseconds
+from dcnlib.paper.benchmark_tables import fastest_table, inference_table, milliseconds
 from dcnlib.paper.budget_tables import beyond_table, budgets_table, stops_table
 from dcnlib.paper.pairs import pairs_table, wrong_alone
 from dcnlib.paper.reported import TITLES
@@ -43,7 +43,7 @@ def test_the_tables_are_made_from_the_records():
         "docs/budgets.md": [
             make(load_record("budgets"), "dcn-every-k") for make in (budgets_table, stops_table, beyond_table)
         ],
-        "docs/clock.md": [inference_table(load_record("benchmark"))],
+        "docs/clock.md": [fastest_table(load_record("clock")), inference_table(load_record("benchmark"))],
     }
     for page, found in tables.items():
         for table in found:
@@ -107,6 +107,36 @@ def test_the_numbers_about_the_clock_are_those_of_the_records():
     assert f"has {first[0]:.3f} and {first[1]:.3f} ms for the DCN and the fine model" in page
     apart = " and ".join(f"{100 * (one / other - 1):.0f}" for one, other in zip(first, second, strict=True))
     assert f"{second[0]:.3f} and {second[1]:.3f}: {apart} % apart" in page
+
+
+def test_the_numbers_about_the_fastest_forms_are_those_of_the_records():
+    page, counted = text_of("docs/clock.md"), load_record("multiplications")["models"]
+    batches, again = ({row["batch"]: row for row in load_record(name)["batches"]} for name in ("clock", "clock-again"))
+    ratios = [{batch: row["times_faster"]["dcn-k8-hints"] for batch, row in rows.items()} for rows in (batches, again)]
+    told = [f"{ratio['ratio']:.2f}" for ratio in ratios[1].values()]
+    assert f"has the DCN {told[0]}, {told[1]} and {told[2]} times faster at batch 1, 16 and 128" in page
+    for one, other in (ratios, ratios[::-1]):  # within each other's ranges
+        assert all(other[batch]["low"] <= one[batch]["ratio"] <= other[batch]["high"] for batch in one)
+    assert all(ratios[0][batch]["ratio"] < aim for batch, aim in {1: 3.5, 16: 5, 128: 5.3}.items())
+    assert f"{len(batches[128]['forms'])} forms" in page
+    fine, dcn = counted["fine"], counted["dcn-k8-hints"]
+    assert f"By the count of multiplications the DCN would be {fine / dcn:.1f} times faster" in page
+    best = {model: row["milliseconds"] for model, row in batches[1]["fastest"].items()}
+    rate = fine / best["fine"]
+    assert f"at the fine model's {rate / 1e6:.0f} million multiplications a millisecond" in page
+    assert (
+        f"the DCN's {dcn / 1e6:.1f} million would take {dcn / rate:.2f} ms, and it takes {best['dcn-k8-hints']:.2f};"
+        in page
+    )
+    assert f"the whole coarse model takes {best['coarse']:.2f} of it" in page
+    parts = load_record("benchmark")["parts"]
+    ms, work = parts["milliseconds"], parts["multiplications"]
+    cheap = [sum(of[part] for part in ("coarse layers", "first pass")) for of in (ms, work)]
+    assert f"take {cheap[0]:.3f} of {ms['whole']:.3f} ms" in page
+    assert f"at {cheap[1] / cheap[0] / 1e6:.0f} million multiplications a millisecond" in page
+    assert f"while the fine layers reach {work['fine layers'] / ms['fine layers'] / 1e6:.0f}" in page
+    poor = next(row for row in load_record("benchmark")["inference"] if row["batch"] == 128)
+    assert f"the DCN looks {poor['times_faster']['dcn, prepared']:.1f} times faster" in page
 
 
 def test_the_numbers_about_house_numbers_are_those_of_the_records_and_of_the_notebook():

@@ -1,4 +1,4 @@
-"""The command that times every form of the models."""
+"""The commands that time every form of the models, and those in int8."""
 
 import sys
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import Annotated
 from tyro.conf import arg
 
 from dcnlib.analysis.clock import ClockSettings, run_clock
+from dcnlib.analysis.int8 import Int8Settings, run_int8
 from dcnlib.cli.options import Flag, differences
-from dcnlib.paper.benchmark_tables import clock_tables
+from dcnlib.paper.benchmark_tables import clock_tables, int8_table
 from dcnlib.training.run import Run
 
 
@@ -38,4 +39,28 @@ def clock(
         report=lambda what: print(f"clock: {what}", file=sys.stderr, flush=True),
     )
     print(clock_tables(record))
+    print(f"\nkept in {run.folder}")
+
+
+def int8(
+    *,
+    settings: Int8Settings = Int8Settings(),
+    quick: Flag = False,
+    run_dir: Annotated[Path, arg(metavar="FOLDER")] = Path("runs") / "int8",
+) -> None:
+    """Compare exported models in int8 with themselves in float32: errors on the same images, and time.
+
+    Five minutes on two CPU cores.
+
+    Args:
+        quick: 100 images and a batch of 4 in two rounds; not for figures
+        run_dir: keeps record.json
+    """
+    if quick:
+        less = {"images": 100, "batches": (4,), "rounds": 2}
+        settings = Int8Settings(**{**less, **differences(settings, Int8Settings())})
+    record = run_int8(settings, report=lambda what: print(f"int8: {what}", file=sys.stderr, flush=True))
+    run = Run(run_dir)
+    run.save_record(record)
+    print(int8_table(record))
     print(f"\nkept in {run.folder}")

@@ -5,9 +5,11 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from dcnlib.cli.options import SOURCE, by_default
+from dcnlib.cli.options import SOURCE, Flag, by_default
 from dcnlib.inference.export import Part, export_model
 from dcnlib.inference.formats import SUFFIXES, Format
+from dcnlib.inference.quantised import calibration_images
+from dcnlib.models.pretrained import load_trained
 
 
 def export(
@@ -18,6 +20,7 @@ def export(
     k: Annotated[int | None, by_default("the model's own number", metavar="INT", aliases=["--patches"])] = None,
     part: Part = "whole",
     outputs: Annotated[tuple[str, ...], by_default("all that the model has", metavar="NAME...")] = (),
+    int8: Flag = False,
 ) -> None:
     """Write a trained model to a file that ONNX Runtime, OpenVINO or PyTorch runs, at batches of any size.
 
@@ -30,11 +33,22 @@ def export(
         k: patches an image, for models that choose them
         part: the whole; or, to vary k from call to call, first (what is known before a patch is chosen) and refine
         outputs: of logits, boxes, cells, coarse_logits, entropy and saliency
+        int8: convolutions and products in 8 bits, for ONNX and OpenVINO, in the ranges that a few images of the task
+            fill which are always at hand; the answers are then nearly the model's
     """
     formats: dict[str, Format] = {suffix: name for name, suffix in SUFFIXES.items()}
     if to is None and file.suffix not in formats:
         raise ValueError(f"FILE must end in one of {', '.join(formats)}, got {file}")
-    about = export_model(source, file, to or formats[file.suffix], k=k, part=part, outputs=outputs or None)
+    trained = load_trained(source)
+    about = export_model(
+        trained,
+        file,
+        to or formats[file.suffix],
+        k=k,
+        part=part,
+        outputs=outputs or None,
+        calibration=calibration_images(trained.task) if int8 else None,
+    )
     for what in ("inputs", "outputs"):
         for name, tensor in about[what].items():
             print(f"{what[:-1]:<8}{name:<15}{tensor['dtype']:<9}({', '.join(map(str, tensor['shape']))})")

@@ -32,6 +32,7 @@ COMMANDS = {
     "count": ("dcnlib.cli.measure", "Count a model's multiplications part by part."),
     "benchmark": ("dcnlib.cli.measure", "Measure speed, side by side, in a quarter of an hour."),
     "clock": ("dcnlib.cli.clock", "Time every form of the models: runtimes, pieces of the batch, threads."),
+    "int8": ("dcnlib.cli.clock", "Compare exported models in int8 with themselves in float32."),
     "controls": ("dcnlib.cli.measure", "Compare ways to choose patches, with the shipped DCN and other runs."),
     "budgets": ("dcnlib.cli.budget", "Measure DCNs at every budget, and beyond the images of their training."),
     "signs": ("dcnlib.cli.signs", "Measure the models of street signs on windows and whole photographs."),

@@ -120,13 +120,18 @@ def experiment(
         _print_outcome(record)
 
 
-def promote(run_dir: Positional[Annotated[Path, arg(metavar="RUN")]]) -> None:
+def promote(
+    run_dir: Positional[Annotated[Path, arg(metavar="RUN")]],
+    *,
+    name: Annotated[str | None, by_default("that of its record", metavar="NAME")] = None,
+) -> None:
     """Make a finished, tested run the project's own: its record goes to results/, its weights into the package.
 
     Args:
         run_dir: folder of the run
+        name: of the record in the project, such as clock-again for a measurement's second run
     """
-    for path in promote_run(run_dir):
+    for path in promote_run(run_dir, name):
         print(path)
 
 

@@ -79,24 +79,53 @@ def inference_table(record: Record) -> str:
 
 
 def clock_tables(record: Record) -> str:
-    """Markdown: of `dcnlib.analysis.clock`, each model's fastest form, how many times faster than the fine model's
-    fastest it is, and every form. In brackets the range that four fifths of the rounds lie in."""
-    fastest = [["", *(f"batch {row['batch']}" for row in record["batches"])]]
+    """Markdown: of `dcnlib.analysis.clock`, the fastest forms and all of them."""
+    machine = record["machine"]
+    return f"{machine['processor']}, {machine['cores']} cores\n\n{fastest_table(record)}\n\n{forms_table(record)}"
+
+
+def fastest_table(record: Record) -> str:
+    """Each model's fastest form, and how many times faster than the fine model's fastest it is. In brackets the range
+    that four fifths of the rounds lie in."""
+    rows = [["", *(f"batch {row['batch']}" for row in record["batches"])]]
     for model in record["batches"][0]["fastest"]:
         cells = []
         for row in record["batches"]:
             best, ratio = row["fastest"][model], row["times_faster"][model]
-            cells.append(
-                f"{_ranged(best, 'milliseconds', 3)} ms, {_form(best)}: {_ranged(ratio, 'ratio', 2)} times faster"
-            )
-        fastest.append([model, *cells])
-    forms = [["model", "form", *(f"batch {row['batch']}, ms an image" for row in record["batches"])]]
+            faster = "" if model == "fine" else f": **{ratio['ratio']:.2f}x** ({ratio['low']:.2f}..{ratio['high']:.2f})"
+            cells.append(f"{_ranged(best, 'milliseconds', 3)} ms, {_form(best)}{faster}")
+        rows.append([model, *cells])
+    return markdown_table(rows)
+
+
+def forms_table(record: Record) -> str:
+    """Milliseconds an image of every form of every model, with the same range."""
+    rows = [["model", "form", *(f"batch {row['batch']}, ms an image" for row in record["batches"])]]
     by_batch = [{(one["model"], _form(one)): one for one in row["forms"]} for row in record["batches"]]
-    for model, form in dict.fromkeys(key for rows in by_batch for key in rows):
-        told = [_ranged(rows[model, form], "milliseconds", 3) if (model, form) in rows else "" for rows in by_batch]
-        forms.append([model, form, *told])
-    machine = record["machine"]
-    return f"{machine['processor']}, {machine['cores']} cores\n\n{markdown_table(fastest)}\n\n{markdown_table(forms)}"
+    for model, form in dict.fromkeys(key for forms in by_batch for key in forms):
+        told = [_ranged(forms[model, form], "milliseconds", 3) if (model, form) in forms else "" for forms in by_batch]
+        rows.append([model, form, *told])
+    return markdown_table(rows)
+
+
+def int8_table(record: Record) -> str:
+    """Markdown: of `dcnlib.analysis.int8`, each model's errors and milliseconds an image in float32 and in int8."""
+    batches = list(record["models"][0]["milliseconds"]["float32"])
+    columns = [f"batch {batch}, ms in float32 and int8" for batch in batches]
+    rows = [["model", "runtime", "wrong in float32", "in int8", "wrong in one alone", "p", *columns]]
+    for row in record["models"]:
+        before, after = (row["milliseconds"][precision] for precision in ("float32", "int8"))
+        rows.append(
+            [
+                row["model"],
+                row["runtime"],
+                *(f"{wrong} of {row['count']}" for wrong in row["errors"].values()),
+                f"{row['only_float32_wrong']}, {row['only_int8_wrong']}",
+                f"{row['p_value']:.2g}",
+                *(f"{before[n]:.3f}, {after[n]:.3f} ({before[n] / after[n]:.2f}x)" for n in batches),
+            ]
+        )
+    return markdown_table(rows)
 
 
 def _form(row: Record) -> str:

@@ -13,12 +13,16 @@ from dcnlib.utils.weights import load_weights, save_weights
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # names a file and no folder
 
 
-def promote(run_dir: str | Path) -> list[Path]:
+def promote(run_dir: str | Path, name: str | None = None) -> list[Path]:
     """Copy a finished, tested run (or one of `MEASUREMENTS`) into the project: its record to `results/`, and the
     weights of a shipped model to `dcnlib/weights/`. Returns the files written; raises FileNotFoundError or ValueError
-    for an unfinished run, and for a record that could be no file's name or no JSON."""
+    for an unfinished run, and for a record that could be no file's name or no JSON.
+
+    name: instead of the record's own, such as that of a measurement's second run."""
     run = Run(run_dir)
     record = run.read_record()
+    if name is not None:
+        record["name"] = name
     name = record.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"{run.record_path}: a run's name is letters, digits, dots and dashes, not {name!r:.100}")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 MEASUREMENTS = (
     "benchmark",
     "budgets",
+    "clock",
+    "clock-again",
     "controls",
     "house-numbers-benchmark",
     "multiplications",

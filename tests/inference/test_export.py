@@ -1,5 +1,6 @@
 """Exported models answer as the model does, in every runtime, and say what they are; anything else is refused."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -8,6 +9,7 @@ from dcnlib import DynamicCapacityNetwork, predict
 from dcnlib.core.multiscale import MultiScaleNetwork
 from dcnlib.inference.export import OUTPUTS, export_model
 from dcnlib.inference.exported import ExportedNetwork, load_exported
+from dcnlib.inference.quantised import calibration_images
 from dcnlib.inference.runtimes import load_in_runtime
 from dcnlib.models.pretrained import load_trained
 from dcnlib.training.evaluation import evaluate
@@ -98,6 +100,32 @@ def test_several_scales_and_positions(tmp_path):
     exported = load_exported(tmp_path / "numbers.onnx")
     images = torch.stack([trained.task.smoke("validation")[i][0] for i in range(3)])
     assert_same_look(exported.model.attend(images), trained.model.attend(images))
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_in_int8_the_answers_are_nearly_the_same(tmp_path, suffix):
+    trained = load_trained(DCN)
+    ranges = calibration_images(trained.task)
+    path = tmp_path / f"dcn{suffix}"
+    about = export_model(trained, path, "onnx" if suffix == ".onnx" else "openvino", calibration=ranges)
+    exported = load_exported(path)
+    assert exported.model.about["precision"] == about["precision"] == "int8"
+    images, _ = trained.task.load("validation", source="embedded")[np.arange(100)]
+    found, look = exported.model.attend(images), trained.model.attend(images)
+    assert not torch.allclose(found.logits, look.logits, rtol=1e-4, atol=1e-4)  # it isn't float32 by another name
+    assert (found.logits.argmax(1) == look.logits.argmax(1)).float().mean() >= 0.97
+    assert (found.logits.softmax(1) - look.logits.softmax(1)).abs().mean() < 0.01
+
+
+def test_int8_is_for_whole_graphs_of_images_alone(tmp_path):
+    ranges = torch.rand(4, 1, 100, 100)
+    with pytest.raises(ValueError, match="int8 is for ONNX and OpenVINO files"):
+        export_model(DCN, tmp_path / "dcn.pt2", "pt2", calibration=ranges)
+    with pytest.raises(ValueError, match="parts whole and first"):
+        export_model(DCN, tmp_path / "dcn.onnx", "onnx", part="refine", calibration=ranges)
+    with pytest.raises(ValueError, match=r"takes images of shape \(1, 100, 100\)"):
+        export_model(DCN, tmp_path / "dcn.onnx", "onnx", calibration=ranges[..., :90])
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_no_whole_file_is_refused(file, tmp_path):
