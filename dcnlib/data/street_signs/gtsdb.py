@@ -8,7 +8,8 @@ no sign; some of those show signs of other kinds, or tiny ones, that the benchma
 Photographs 0 to 599 are the official training set, 600 to 899 the test set.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -61,22 +62,22 @@ def find_gtsdb(root: str | Path | None = None) -> Path:
     )
 
 
-def numbers_of(split: SignSplit) -> list[int]:
+def numbers_of(split: SignSplit) -> tuple[int, ...]:
     """The numbers of a split's photographs: validation are blocks of the official training set in a row."""
     if split == "test":
-        return [number for number in range(TEST_BEGINS, PHOTOGRAPHS) if number not in EXCLUDED]
+        return tuple(number for number in range(TEST_BEGINS, PHOTOGRAPHS) if number not in EXCLUDED)
     validation = split == "validation"
-    return [number for number in range(TEST_BEGINS) if (number % BLOCK >= VALIDATION_BEGINS) == validation]
+    return tuple(number for number in range(TEST_BEGINS) if (number % BLOCK >= VALIDATION_BEGINS) == validation)
 
 
-def read_gtsdb(folder: Path, numbers: Iterable[int], *, split: str) -> StreetSigns:
-    """Photographs by their numbers, with their signs.
+@lru_cache(maxsize=3)
+def read_gtsdb(folder: Path, numbers: Sequence[int], *, split: str) -> StreetSigns:
+    """Photographs by their numbers, with their signs. Decoding hundreds takes a while: a process does it once a split.
 
     Raises ValueError, naming file and line, for a broken gt.txt and, naming the file, for a photograph that can't be
     read or has another size; FileNotFoundError for one that is missing.
     """
     signs = read_labels(folder / LABELS_FILE)
-    numbers = list(numbers)
     photographs = [read_photograph(folder, number) for number in numbers]
     found = [(owner, *sign) for owner, number in enumerate(numbers) for sign in signs.get(number, [])]
     owners, boxes, categories = zip(*found, strict=True) if found else ((), (), ())

@@ -28,7 +28,7 @@ class StreetSigns:
 
     photographs (N, 400, 680, 3) uint8. One row for each sign: boxes (S, 4) float32 top, left, bottom, right in pixels
     of the halved photograph, the last two excluded; categories (S,) int64, of `CATEGORIES`; owners (S,) int64, in which
-    photograph it stands, ascending. names (N,): of the photographs.
+    photograph it stands, ascending. names (N,): of the photographs. Not to be changed: others may have the same arrays.
     """
 
     photographs: np.ndarray
