@@ -142,7 +142,7 @@ STUDIES |= {
 SIGN_MODELS: dict[str, type[Spec]] = {"fine": FineSpec, "coarse": CoarseSpec}
 SIGN_DCN: dict[str, Any] = {"k": 16, "hint_weight": 0.1, "first_share": 0.3, "training_k": "uniform"}
 # Epochs by model and side of the windows, set so that two CPU cores are enough; 0 are whole photographs.
-SIGN_EPOCHS = {"fine": {64: 60, 128: 16, 0: 4}, "coarse": {64: 60, 128: 40, 0: 12}, "dcn": {128: 20, 0: 10}}
+SIGN_EPOCHS = {"fine": {64: 60, 128: 8, 0: 3}, "coarse": {64: 60, 128: 40, 0: 12}, "dcn": {128: 16, 0: 8}}
 SIGN_SETTINGS: dict[int, dict[str, Any]] = {
     64: {"batch_size": 64},
     128: {"batch_size": 32, "learning_rate": 2e-3},
