@@ -80,8 +80,10 @@ def _convolution_backward(
     convolve = torch.ops.aten.convolution.default
     if transposed:
         return convolve(by_output, weight, None, stride, padding, dilation, False, [0, 0], groups), None, None
-    # All of it, cut to the input's size afterwards: OpenVINO computes output_padding wrongly.
-    whole = convolve(by_output, weight, None, stride, [0, 0], dilation, True, [0, 0], groups)
+    # All of it, cut to the input's size afterwards: OpenVINO computes output_padding wrongly. And minus times minus:
+    # OpenVINO 2026.4 takes one's weights for the other's where a convolution and a transposed one of as many channels
+    # in as out share them.
+    whole = convolve(-by_output, -weight, None, stride, [0, 0], dilation, True, [0, 0], groups)
     (up, left), (height, width) = padding, given.shape[2:]
     down, right = height + up - whole.shape[2], width + left - whole.shape[3]
     by_input = F.pad(whole, (-left, right, -up, down))

@@ -92,12 +92,15 @@ def test_own_networks_of_any_top(tmp_path):
         exported(images, k=3)
 
 
-def test_several_scales_and_positions(tmp_path):
-    """Whose gradient goes back through convolutions, a logarithm of sums, and the canvas' regions."""
+@pytest.mark.parametrize(("to", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml")])
+def test_several_scales_and_positions(tmp_path, to, suffix):
+    """Whose gradient goes back through convolutions of as many channels in as out, a logarithm of sums, and the canvas'
+    regions."""
     trained = load_trained("house-numbers-dcn-k8-scales3")
     assert isinstance(trained.model, MultiScaleNetwork)
-    export_model(trained, tmp_path / "numbers.onnx", "onnx")
-    exported = load_exported(tmp_path / "numbers.onnx")
+    path = tmp_path / f"numbers{suffix}"
+    export_model(trained, path, to)
+    exported = load_exported(path)
     images = torch.stack([trained.task.smoke("validation")[i][0] for i in range(3)])
     assert_same_look(exported.model.attend(images), trained.model.attend(images))
 
