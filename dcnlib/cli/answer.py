@@ -1,6 +1,8 @@
 """Commands that ask a trained model: predict and evaluate."""
 
+import itertools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +11,7 @@ from tyro.conf import Positional, arg, create_mutex_group
 from dcnlib.analysis.until_sure import Point, evaluate_until_sure
 from dcnlib.cli.options import AnyWeights, Device, Flag, Root, by_default
 from dcnlib.data.house_numbers.images import TEST_DISTURBANCE
+from dcnlib.data.pictures import read_picture
 from dcnlib.inference.predict import Prediction, look_options
 from dcnlib.inference.predict import predict as predict_pictures
 from dcnlib.inference.runtimes import Runtime, load_in_runtime
@@ -17,6 +20,7 @@ from dcnlib.models.tasks import CLUTTERED_MNIST
 from dcnlib.training.evaluation import Evaluation
 from dcnlib.training.evaluation import evaluate as evaluate_model
 from dcnlib.utils.device import resolve_device
+from dcnlib.utils.files import atomic_write
 
 SOME_PICTURES_FAILED = 1
 LIGHT_OR_DARK = create_mutex_group(required=False, title="light or dark")
@@ -37,6 +41,7 @@ def predict(
     max_k: MostPatches = None,
     invert: Annotated[Flag, LIGHT_OR_DARK] = False,
     no_invert: Annotated[Flag, LIGHT_OR_DARK] = False,
+    save: Annotated[Path | None, by_default("nowhere", metavar="FILE|FOLDER")] = None,
     device: Device = "auto",
 ) -> int:
     """Say what pictures show, how sure the model is, what it saw at first glance, and where it looked.
@@ -53,6 +58,8 @@ def predict(
         max_k: most patches a picture, with --until-sure
         invert: take light for dark in every picture
         no_invert: take every picture as it is
+        save: draw patches and answer on the picture: in a file that ends in .png, or each of several in a folder, under
+            its own name
     """
     if not pictures:
         raise ValueError("name at least one picture")
@@ -62,25 +69,63 @@ def predict(
     look_options(trained, **how)  # what doesn't go together is told once, not for each picture
     inverted = True if invert else False if no_invert else None
     status = 0
-    for picture in pictures:
+    kept = _places(save, pictures)
+    for path, place in zip(pictures, kept, strict=True):
         try:
+            picture = read_picture(path)
             (prediction,) = predict_pictures(trained, picture, invert=inverted, device=device, **how)
         except (ValueError, OSError) as error:
             print(f"dcnlib predict: error: {error}", file=sys.stderr, flush=True)
             status = SOME_PICTURES_FAILED
-        else:
-            print(_told(prediction), flush=True)
+            continue
+        told = _told(prediction)
+        print("\n  ".join(told), flush=True)
+        if place is not None:
+            from dcnlib.plots.photograph import draw_answer  # matplotlib takes its time
+
+            drawn = draw_answer(picture.pixels, prediction.boxes, _caption(prediction))
+            atomic_write(place, lambda file, drawn=drawn: drawn.save(file, format="PNG"))  # type: ignore[misc]
+            print(f"  drawn in {place}", flush=True)
     return status
 
 
-def _told(prediction: Prediction) -> str:
+def _told(prediction: Prediction) -> list[str]:
     told = [str(prediction)]
     if prediction.first_answer is not None:
         told.append(f"at first glance {prediction.first_answer}, entropy {prediction.first_entropy:.2f} nats")
     if len(prediction.boxes):
         boxes = prediction.boxes.round().int().tolist()
         told.append("looked at " + " ".join(f"{top},{left}-{bottom},{right}" for top, left, bottom, right in boxes))
-    return "\n  ".join(told)
+    return told
+
+
+def _caption(prediction: Prediction) -> list[str]:
+    """What stands below a picture with an answer."""
+    told = [f"{prediction.answer} ({100 * prediction.probability:.1f} %)"]
+    if prediction.first_answer is not None and len(prediction.boxes):
+        told.append(
+            f"at first glance {prediction.first_answer}, entropy {prediction.first_entropy:.2f} nats; "
+            f"after {len(prediction.boxes)} patches {prediction.entropy:.2f}"
+        )
+    return told
+
+
+def _places(save: Path | None, pictures: Sequence[Path]) -> list[Path | None]:
+    """Where each picture is drawn: in a file, if there is one picture, or else in a folder, under its own name.
+
+    Raises ValueError for a file that isn't a PNG or that is to hold several pictures.
+    """
+    if save is None:
+        return [None] * len(pictures)
+    if save.suffix and not save.is_dir():
+        if save.suffix.lower() != ".png" or len(pictures) > 1:
+            raise ValueError(f"--save takes a name that ends in .png for one picture, or a folder for many, got {save}")
+        return [save]
+    places: list[Path | None] = []
+    for path in pictures:
+        names = (f"{path.stem}{'' if number == 1 else f'-{number}'}.png" for number in itertools.count(1))
+        places.append(next(save / name for name in names if save / name not in places))
+    return places
 
 
 def evaluate(
