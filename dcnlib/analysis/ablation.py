@@ -17,7 +17,7 @@ from torch import Tensor
 from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.policies import POLICIES, FirstLook, label_loss_gradient, oracle_scores, shared_pixels
 from dcnlib.core.selection import check_k, select_patches
-from dcnlib.data.cluttered_mnist import ClutteredMNIST
+from dcnlib.models.task import Images
 from dcnlib.utils.checks import check_whole
 from dcnlib.utils.device import resolve_device, to_device
 from dcnlib.utils.modules import evaluation_mode
@@ -57,12 +57,12 @@ class Outcome:
     """What one choice of patches came to on N images, for each of the K numbers of patches in a `ControlSettings`."""
 
     right: Tensor  # (N, K) bool, whether the answer was right
-    shared: Tensor  # (N, most) pixels of each patch, in the order of choice, that lie in the box of the whole digit
+    shared: Tensor | None  # (N, most) pixels of each patch, in the order of choice, that lie in the known box
 
 
 def run_controls(
     models: Mapping[str, DynamicCapacityNetwork],
-    data: ClutteredMNIST,
+    data: Images,
     settings: ControlSettings = ControlSettings(),
     *,
     report: Callable[[str], None] = lambda what: None,
@@ -95,32 +95,36 @@ def run_controls(
 
 @torch.no_grad()
 def measure_controls(
-    model: DynamicCapacityNetwork, data: ClutteredMNIST, settings: ControlSettings
+    model: DynamicCapacityNetwork, data: Images, settings: ControlSettings
 ) -> dict[str, list[Outcome]]:
     """The outcomes of each control, by name: one for each draw of random cells, and one of any other.
 
     The model runs in eval mode and is left in the mode it was in. Raises ValueError if it has fewer cells than the
     largest k.
     """
-    device, all_boxes = next(model.parameters()).device, data.boxes
+    device, all_boxes = next(model.parameters()).device, getattr(data, "boxes", None)
     generators = [torch.Generator().manual_seed(settings.seed + draw) for draw in range(settings.draws)]
     batches: dict[str, list[list[Outcome]]] = defaultdict(list)
     with evaluation_mode(model):
         for indices in np.split(np.arange(len(data)), range(settings.batch_size, len(data), settings.batch_size)):
             images, labels = to_device(data[indices], device)
-            boxes = all_boxes[indices].to(device)
+            boxes = None if all_boxes is None else all_boxes[indices].to(device)
             for control, draws in score_cells(model, images, labels, boxes, generators).items():
                 batches[control].append([_look(model, images, labels, boxes, scores, settings.ks) for scores in draws])
     return {control: [_join(draw) for draw in zip(*parts, strict=True)] for control, parts in batches.items()}
 
 
 def score_cells(
-    model: DynamicCapacityNetwork, images: Tensor, labels: Tensor, boxes: Tensor, generators: Sequence[torch.Generator]
+    model: DynamicCapacityNetwork,
+    images: Tensor,
+    labels: Tensor,
+    boxes: Tensor | None,
+    generators: Sequence[torch.Generator],
 ) -> dict[str, list[Tensor]]:
     """What each control makes of the cells of a batch: lists of scores (B, s1, s2), random ones from each generator.
 
-    images (B, C, H, W), labels (B,), boxes (B, 4) of the whole digits in pixels. The controls are the policies of
-    `POLICIES`, the two that know the answer, and the model's own policy if it is none of these.
+    images (B, C, H, W), labels (B,), boxes (B, 4) of what the label is of in pixels, where they are known. The controls
+    are the policies of `POLICIES`, those that know the answer, and the model's own policy if it is none of these.
     """
     coarse_map = model.attend(images, k=0).coarse_map
     first = FirstLook(model, images, coarse_map)
@@ -129,8 +133,9 @@ def score_cells(
     scores = {name: random if name == "random" else [policy(first)] for name, policy in POLICIES.items()}
     scores |= {
         "label-loss-gradient": [label_loss_gradient(model, coarse_map, labels)],
-        "oracle": [oracle_scores(boxes, model.geometry, (rows, columns))],
     }
+    if boxes is not None:
+        scores["oracle"] = [oracle_scores(boxes, model.geometry, (rows, columns))]
     if policy_name(model) == OWN:
         scores[OWN] = [model.policy(first)]
     return scores
@@ -151,13 +156,13 @@ def control_rows(draws: Sequence[Outcome], reference: Outcome, ks: Sequence[int]
     rows = []
     for column, k in enumerate(ks):
         compared = [compare(draw.right[:, column], reference.right[:, column]) for draw in draws]
-        shared = torch.cat([draw.shared[:, :k] for draw in draws]).double()
+        shared = [draw.shared[:, :k].double() for draw in draws if draw.shared is not None and k]
         rows.append(
             {
                 "k": k,
                 "error": sum(draw["error"] for draw in compared) / len(compared),
-                "touching": (shared > 0).double().mean().item() if k else None,
-                "inside": shared.mean().item() / patch_pixels if k else None,
+                "touching": (torch.cat(shared) > 0).double().mean().item() if shared else None,
+                "inside": torch.cat(shared).mean().item() / patch_pixels if shared else None,
                 "draws": compared,
             }
         )
@@ -179,15 +184,22 @@ def compare(right: Tensor, reference: Tensor) -> Record:
 
 
 def _look(
-    model: DynamicCapacityNetwork, images: Tensor, labels: Tensor, boxes: Tensor, scores: Tensor, ks: Sequence[int]
+    model: DynamicCapacityNetwork,
+    images: Tensor,
+    labels: Tensor,
+    boxes: Tensor | None,
+    scores: Tensor,
+    ks: Sequence[int],
 ) -> Outcome:
     """Look at the cells of highest score."""
     cells = select_patches(scores, max(ks))
     logits = model.sweep(images, ks, cells=cells)
     right = torch.stack([logits[k].argmax(1) == labels for k in ks], dim=1)
     patches = model.geometry.boxes(cells, scores.shape[2])
-    return Outcome(right.cpu(), shared_pixels(patches, boxes[:, None]).cpu())
+    shared = None if boxes is None else shared_pixels(patches, boxes[:, None]).cpu()
+    return Outcome(right.cpu(), shared)
 
 
 def _join(batches: Sequence[Outcome]) -> Outcome:
-    return Outcome(torch.cat([batch.right for batch in batches]), torch.cat([batch.shared for batch in batches]))
+    shared = [batch.shared for batch in batches if batch.shared is not None]
+    return Outcome(torch.cat([batch.right for batch in batches]), torch.cat(shared) if shared else None)

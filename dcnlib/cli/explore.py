@@ -8,7 +8,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from dcnlib.cli.options import Flag
-from dcnlib.models.pretrained import PRETRAINED, load_trained, network_of_digits
+from dcnlib.models.pretrained import PRETRAINED, load_trained, network_of_classes
 from dcnlib.utils.files import user_path
 
 # The page may fetch nothing from elsewhere, which its template would do for an icon font.
@@ -34,7 +34,8 @@ def explore(
 ) -> None:
     """Serve the explorer as a web page, for this machine alone, until Ctrl-C.
 
-    It shows DCNs of Cluttered MNIST, models of kind dcn and perturbed-topk, and beside them what single models say. It
+    It shows DCNs, models of kind dcn and perturbed-topk: those of Cluttered MNIST beside what single models say, or one
+    for pictures of your own on its validation pictures. It
     needs the packages of the extra "notebooks".
 
     Args:
@@ -44,7 +45,7 @@ def explore(
         no_browser: say only where the page is
     """
     if source:
-        network_of_digits(load_trained(source))  # what can't be shown is told before anything starts
+        network_of_classes(load_trained(source))  # what can't be shown is told before anything starts
         source = source if source in PRETRAINED else str(user_path(source).resolve())
     if missing := [package for package in ("anywidget", "voila") if importlib.util.find_spec(package) is None]:
         raise ValueError(f"the explorer needs {' and '.join(missing)}: pip install 'dcnlib[notebooks]'")

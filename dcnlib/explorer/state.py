@@ -16,7 +16,7 @@ from dcnlib.core.policies import POLICIES, FirstLook, Policy, oracle_scores
 from dcnlib.core.saliency import entropy
 from dcnlib.data.cluttered_mnist import ClutteredMNIST
 from dcnlib.data.pictures import Picture, read_picture
-from dcnlib.models.task import Task
+from dcnlib.models.task import Images, Task
 from dcnlib.models.tasks import CLUTTERED_MNIST
 
 Source = Literal["validation", "new clutter", "upload"]
@@ -104,14 +104,15 @@ class View:
 class Explorer:
     """Answers a user's choices, and keeps the score of the patches that the user chooses by hand.
 
-    dcns, references: models by the names under which they are shown, all for images of one shape. data: the images;
-    their digits are also put in new clutter. task: what makes an uploaded picture an image that the models know.
+    dcns, references: models by the names under which they are shown, all for images of one shape. data: the images; if
+    they are Cluttered MNIST, their digits are also put in new clutter. task: what makes an uploaded picture an image
+    that the models know, and what its classes are called. sources, policies: what may be chosen for these images.
     """
 
     def __init__(
         self,
         dcns: Mapping[str, DynamicCapacityNetwork],
-        data: ClutteredMNIST,
+        data: Images,
         references: Mapping[str, nn.Module],
         *,
         task: Task = CLUTTERED_MNIST,
@@ -119,6 +120,9 @@ class Explorer:
         if not dcns:
             raise ValueError("there is nothing to explore: give at least one DCN")
         self.dcns, self.data, self.references, self.task = dict(dcns), data, dict(references), task
+        digits, boxes = isinstance(data, ClutteredMNIST), hasattr(data, "boxes")
+        self.sources = tuple(source for source in SOURCES if digits or source != "new clutter")
+        self.policies = tuple(policy for policy in POLICY_NAMES if boxes or policy != "oracle")
         channels, height, width = data[0][0].shape
         self.image_shape = (channels, height, width)
         self._reference_costs = {
@@ -142,8 +146,8 @@ class Explorer:
         """Everything to show. Patches by hand enter the score. Raises ValueError for what can't be chosen."""
         if choices.model not in self.dcns:
             raise ValueError(f"model must be one of {', '.join(self.dcns)}, got {choices.model!r}")
-        if choices.policy not in POLICY_NAMES:
-            raise ValueError(f"policy must be one of {', '.join(POLICY_NAMES)}, got {choices.policy!r}")
+        if choices.policy not in self.policies:
+            raise ValueError(f"policy must be one of {', '.join(self.policies)}, got {choices.policy!r}")
         subject = self.subject(choices)
         all_looks = self._looks(choices.model, choices.policy, subject)
         hand = None if choices.cells is None else self._play(choices.model, choices.cells, subject)
@@ -173,16 +177,17 @@ class Explorer:
         self._games.clear()
 
     def _find_subject(self, source: Source, index: int, seed: int) -> Subject:
-        if source not in SOURCES:
-            raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
+        if source not in self.sources:
+            raise ValueError(f"source must be one of {', '.join(self.sources)}, got {source!r}")
         if not 0 <= index < len(self.data):
             raise ValueError(f"there is no image {index}: the numbers are 0..{len(self.data) - 1}")
         data, title = self.data, f"validation image {index}"
-        if source == "new clutter":
-            data = ClutteredMNIST(self.data.digits, rules=self.data.rules, seed=seed)
+        if source == "new clutter" and isinstance(data, ClutteredMNIST):
+            data = ClutteredMNIST(data.digits, rules=data.rules, seed=seed)
             title = f"digit {index} in the clutter of seed {seed}"
         image, label = data[index]
-        return Subject(title, image, label, data.boxes[index])
+        boxes = getattr(data, "boxes", None)
+        return Subject(title, image, int(label), None if boxes is None else boxes[index])
 
     def _prepare(self, picture: Picture, invert: bool | None) -> Subject:
         prepared = self.task.preprocess(picture, invert=invert)

@@ -118,11 +118,12 @@ def show_patch_places(
     return draw_boxes(axes, boxes[:1], color=VERMILLION, width=1.0)
 
 
-def hide_uncovered(values: Tensor, covered: int | None) -> np.ndarray:
-    """A map (s1, s2) with NaN from row and column `covered` on, which `MAP_COLORS` shows in grey."""
+def hide_uncovered(values: Tensor, covered: int | tuple[int, int] | None) -> np.ndarray:
+    """A map (s1, s2) with NaN from row and column `covered` on, one number or two: grey in `MAP_COLORS`."""
     shown = values.detach().numpy().astype(float)  # a copy
     if covered is not None:
-        shown[covered:], shown[:, covered:] = np.nan, np.nan
+        row, column = (covered, covered) if isinstance(covered, int) else covered
+        shown[row:], shown[:, column:] = np.nan, np.nan
     return shown
 
 

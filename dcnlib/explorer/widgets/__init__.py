@@ -21,12 +21,13 @@ from torch import Tensor
 from dcnlib import plots
 from dcnlib.analysis.looks import PAPERS_POLICY, Changes, Look
 from dcnlib.data.pictures import check_size
-from dcnlib.explorer.state import POLICY_NAMES, SOURCES, Choices, Explorer, View
+from dcnlib.explorer.state import Choices, Explorer, View
 
 COLORS = {
     name: getattr(plots, name.upper()) for name in ("orange", "sky", "green", "blue", "vermillion", "purple", "grey")
 }
 FOLDER = Path(__file__).parent
+Covered = int | tuple[int, int] | None  # from what row and column on cells never reach the output
 MOST_UPLOADED = 5_000_000  # bytes of a file: Jupyter's server takes no messages of more than 10 MB
 
 
@@ -61,16 +62,17 @@ class ExplorerWidget(_Widget):
     error = traitlets.Dict({"request": -1, "message": ""}).tag(sync=True)
 
     def __init__(
-        self, explorer: Explorer, *, index: int = 0, k: int = 8, covered: int | None = None, playing: bool = False
+        self, explorer: Explorer, *, index: int = 0, k: int = 8, covered: Covered = None, playing: bool = False
     ) -> None:
         self.explorer, self.covered = explorer, covered
         first = Choices(next(iter(explorer.dcns)), index=index, cells=() if playing else None)
         super().__init__(
             options={
                 "models": list(explorer.dcns),
-                "policies": POLICY_NAMES,
-                "sources": SOURCES,
+                "policies": explorer.policies,
+                "sources": explorer.sources,
                 "images": len(explorer.data),
+                "item": "Digit" if "new clutter" in explorer.sources else "Picture",
                 "mostBytes": MOST_UPLOADED,
                 "colors": COLORS,
                 "colorbar": map_url(torch.linspace(0, 1, 256)[None], None),
@@ -138,6 +140,7 @@ class ExplorerWidget(_Widget):
             "title": view.subject.title,
             "notes": view.subject.notes,
             "truth": view.subject.label,
+            "classes": self.explorer.task.classes,
             "policy": view.choices.policy,
             "image": picture_url(view.subject.image),
             "size": [height, width],
@@ -152,7 +155,7 @@ class ExplorerWidget(_Widget):
             "references": [
                 {
                     "name": reference.name,
-                    "answer": reference.answer,
+                    "answer": self.explorer.task.classes[reference.answer],
                     "probability": float(reference.probabilities.max()),
                     "entropy": reference.entropy,
                     "multiplications": reference.multiplications,
@@ -193,7 +196,8 @@ class FinderWidget(_Widget):
 
     def __init__(self, explorer: ExplorerWidget, changes: Changes, *, model: str, most: int = 8) -> None:
         def describe(index: int) -> dict[str, Any]:
-            before, after, truth = (int(part[index]) for part in (changes.before, changes.after, changes.labels))
+            classes, told = explorer.explorer.task.classes, (changes.before, changes.after, changes.labels)
+            before, after, truth = (classes[int(part[index])] for part in told)
             doubt = f"{changes.entropy_before[index]:.2f} → {changes.entropy_after[index]:.2f}"
             return {
                 "index": index,
@@ -230,7 +234,7 @@ def picture_url(image: Tensor) -> str:
     return _png_url(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
-def map_url(values: Tensor, covered: int | None) -> str:
+def map_url(values: Tensor, covered: Covered) -> str:
     """A map of one value per cell (s1, s2), from 0 on, in the colours of `plots.show_map`."""
     shown = plots.hide_uncovered(values, covered)
     return _png_url(plots.MAP_COLORS(shown / max(float(values.max()), 1e-12), bytes=True))

@@ -3,7 +3,7 @@
 const PLAY_MILLISECONDS = 450;
 
 function buildControls(model, choose, setK) {
-  const { models, policies, sources, images, mostBytes } = model.get("options");
+  const { models, policies, sources, images, item, mostBytes } = model.get("options");
   let typed = null; // the field with a number that isn't complete yet
   const number = (name, label, most) => {
     const commit = ({ target }) => {
@@ -32,7 +32,7 @@ function buildControls(model, choose, setK) {
   const labelled = (text, ...inputs) => make("label", {}, make("span", {}, text), ...inputs);
 
   const source = select("source", "Image source", sources);
-  const [index, seed] = [number("index", "Digit number", images - 1), number("seed", "Clutter seed", 2 ** 32 - 1)];
+  const [index, seed] = [number("index", `${item} number`, images - 1), number("seed", "Clutter seed", 2 ** 32 - 1)];
   const step = (by, label, sign) =>
     make(
       "button",
@@ -52,9 +52,9 @@ function buildControls(model, choose, setK) {
   const numbered = make(
     "span",
     { class: "dcn-group" },
-    labelled("Digit", index),
-    step(-1, "Previous digit", "‹"),
-    step(1, "Next digit", "›"),
+    labelled(item, index),
+    step(-1, `Previous ${item.toLowerCase()}`, "‹"),
+    step(1, `Next ${item.toLowerCase()}`, "›"),
   );
   const seeded = labelled("Clutter seed", seed);
   const invert = make(

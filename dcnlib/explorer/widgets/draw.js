@@ -1,6 +1,6 @@
 // What the three widgets share: making elements, and drawing an image with the patches of a look.
 
-const SVG_TAGS = new Set(["svg", "g", "image", "rect", "line", "text", "path"]);
+const SVG_TAGS = new Set(["svg", "g", "image", "rect", "line", "text", "title", "path"]);
 const FOCUSABLE_TAGS = new Set(["button", "input", "select"]);
 
 /** An element with attributes (`on...` are listeners) and children. */
@@ -22,6 +22,8 @@ function make(tag, attributes = {}, ...children) {
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const millions = (count) => `${(count / 1e6).toFixed(1)} M`;
 const argmax = (values) => values.indexOf(Math.max(...values));
+/** A name, cut to what has room in so many pixels. */
+const shortened = (name, width) => (name.length <= width / 6 ? name : `${name.slice(0, Math.max(1, Math.floor(width / 6) - 1))}…`);
 const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : noun.endsWith("ch") ? "es" : "s"}`;
 
 /** The patches' common area, as a path in pixels. Boxes are top, left, bottom, right. */

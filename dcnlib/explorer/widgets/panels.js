@@ -5,7 +5,7 @@ function showVerdict(element, view, look, byHand, playing) {
   const known = view.truth !== null && !playing;
   const mark = !known ? "" : after === view.truth ? "right" : "wrong";
   const patches = `${byHand ? "your " : ""}${plural(look.cells.length, "patch")}`;
-  const truth = known ? `, showing a ${view.truth}` : "";
+  const truth = known ? `, showing a ${view.classes[view.truth]}` : "";
   const said = make(
     "div",
     {},
@@ -14,10 +14,10 @@ function showVerdict(element, view, look, byHand, playing) {
       "span",
       {},
       "at first glance ",
-      make("b", { class: "dcn-before" }, before),
+      make("b", { class: "dcn-before" }, view.classes[before]),
       ` ${percent(look.before[before])}`,
     ),
-    make("span", {}, `with ${patches} `, make("b", { class: "dcn-after" }, after), ` ${percent(look.after[after])}`),
+    make("span", {}, `with ${patches} `, make("b", { class: "dcn-after" }, view.classes[after]), ` ${percent(look.after[after])}`),
     make("span", { class: `dcn-mark dcn-${mark}` }, { right: "✓ right", wrong: "✗ wrong", "": "" }[mark]),
     view.notes.length ? make("span", { class: "dcn-notes" }, view.notes.join("; ")) : "",
   );
@@ -56,6 +56,7 @@ function buildBars() {
           }),
         ),
       );
+      const named = (n) => shortened(view.classes[n], pitch);
       const names = look.after.map((_, n) =>
         make(
           "text",
@@ -64,14 +65,15 @@ function buildBars() {
             x: left + (n + 0.5) * pitch,
             y: 313,
           },
-          n === truth ? `▸${n}` : n,
+          `${n === truth ? "▸" : ""}${named(n)}`,
+          ...(named(n) === view.classes[n] ? [] : [make("title", {}, view.classes[n])]),
         ),
       );
       svg.replaceChildren(...lines, ...bars, ...names);
       svg.setAttribute(
         "aria-label",
         series
-          .map(([name, , values]) => `${name} prediction: ${argmax(values)} with ${percent(Math.max(...values))}`)
+          .map(([name, , values]) => `${name} prediction: ${view.classes[argmax(values)]} with ${percent(Math.max(...values))}`)
           .join("; "),
       );
       legend.replaceChildren(...series.map(([name, kind]) => make("span", { class: `dcn-key dcn-key-${kind}` }, name)));
@@ -291,9 +293,9 @@ function status(view, byHand, playing) {
   if (playing) return "More patches, or compare: truth and gradient are hidden until then.";
   const same = `with ${plural(look.cells.length, "patch")}`;
   if (view.truth === null) {
-    const answers = `You: ${argmax(look.after)}; the gradient, ${same}: ${argmax(gradients.after)}.`;
+    const answers = `You: ${view.classes[argmax(look.after)]}; the gradient, ${same}: ${view.classes[argmax(gradients.after)]}.`;
     return `${answers} The truth isn't known here, so there is no score.`;
   }
   const [yours, theirs] = [look, gradients].map((one) => percent(one.after[view.truth]));
-  return `Probability of the ${view.truth}: ${yours} for you, ${theirs} for the gradient ${same}.`;
+  return `Probability of the ${view.classes[view.truth]}: ${yours} for you, ${theirs} for the gradient ${same}.`;
 }

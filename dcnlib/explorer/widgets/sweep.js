@@ -30,7 +30,7 @@ async function render({ model, el }) {
   function draw() {
     const view = explorer.get("view");
     const playing = explorer.get("playing");
-    const truth = view.truth === null ? "" : `, showing a ${view.truth}`;
+    const truth = view.truth === null ? "" : `, showing a ${view.classes[view.truth]}`;
     title.textContent = playing
       ? "What the gradient makes of this image at every k is hidden while you play."
       : `${view.title}${truth}: patches of policy ${view.policy}`;
@@ -44,13 +44,13 @@ async function render({ model, el }) {
       button.scene.show(view, look);
       button.caption.replaceChildren(
         make("span", {}, `k = ${k}`),
-        make("b", {}, `${answer} ${mark}`),
+        make("b", {}, `${view.classes[answer]} ${mark}`),
         make("span", {}, look.entropy_after.toFixed(2)),
       );
       button.classList.toggle("dcn-wrong", mark === "✗");
       button.setAttribute(
         "aria-label",
-        `k = ${k}: ${answer} with ${percent(look.after[answer])}, ` +
+        `k = ${k}: ${view.classes[answer]} with ${percent(look.after[answer])}, ` +
           `${{ "✓": "right, ", "✗": "wrong, ", "": "" }[mark]}entropy ${look.entropy_after.toFixed(3)} nats`,
       );
     });
