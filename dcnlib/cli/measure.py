@@ -13,10 +13,10 @@ from dcnlib.analysis.ablation import ControlSettings, run_controls
 from dcnlib.analysis.cost import count_multiplications
 from dcnlib.analysis.speed import SMOKE, BenchmarkSettings, run_benchmark
 from dcnlib.cli.model_options import ModelOptions
-from dcnlib.cli.options import ANY_SOURCE, Flag, Root, Weights, by_default, differences, flag, one_of
-from dcnlib.data.cluttered_mnist import ClutteredMNIST
+from dcnlib.cli.options import ANY_SOURCE, SOURCE, Flag, Root, by_default, differences, flag, one_of
+from dcnlib.cli.own_pictures import PictureOptions
 from dcnlib.inference.runtimes import load_in_runtime
-from dcnlib.models.pretrained import load_trained, network_of_digits
+from dcnlib.models.pretrained import Trained, load_trained, network_of_classes
 from dcnlib.models.tasks import CLUTTERED_MNIST, TASKS
 from dcnlib.paper.benchmark_tables import (
     benchmark_tables,
@@ -38,7 +38,7 @@ SHIPPED = "dcn-k8-hints"
 READ_BY_ALL = {"batches", "rounds", "device"}  # of the settings; the others are those of the whole benchmark
 
 
-def count(*, model: ModelOptions, all: Flag = False) -> None:
+def count(*, model: ModelOptions, pictures: PictureOptions = PictureOptions(), all: Flag = False) -> None:
     """Count a model's multiplications for one image, part by part.
 
     Args:
@@ -52,7 +52,8 @@ def count(*, model: ModelOptions, all: Flag = False) -> None:
             print(f"{name:<35}{total:>12,}")
         _keep(record, None)
         return
-    cost = count_multiplications(model.spec.build())
+    spec, _ = pictures.open(model)
+    cost = count_multiplications(spec.build())
     for part in ("layers", "top", "saliency", "fine_per_patch", "fine", "second_pass", "total", "discarded"):
         print(f"{part:<15}{getattr(cost, part):>12,}")
     for number, glimpse in enumerate(cost.glimpses, start=1):
@@ -102,7 +103,7 @@ def benchmark(
 def controls(
     runs: Positional[Annotated[tuple[str, ...], arg(metavar="[RUN...]", help_behavior_hint="(default: none)")]] = (),
     *,
-    weights: Weights = SHIPPED,
+    weights: Annotated[str | None, by_default(f"{SHIPPED}, unless RUN knows other images", **SOURCE)] = None,
     split: Annotated[str | None, by_default("test, or validation if it has none", metavar="NAME")] = None,
     source: Annotated[str | None, by_default("that of --weights", metavar="NAME")] = None,
     root: Root = None,
@@ -114,27 +115,29 @@ def controls(
     Args:
         runs: other DCNs to measure too: folders of finished runs, or what else --weights takes
         split: of the images
-        source: of the images: mnist or embedded
+        source: of the images: mnist or embedded, for cluttered-mnist
         run_dir: keeps record.json
     """
-    named = {}
-    for name in dict.fromkeys((weights, *runs)):
+    named: dict[str, Trained] = {}
+    for name in dict.fromkeys((weights or SHIPPED, *runs)):
         trained = load_trained(name)
         if trained.name in named:
             raise ValueError(
                 f"{name} holds a run named {trained.name}, and so is another model here: train it with a --name"
             )
         named[trained.name] = trained
-    networks = {name: network_of_digits(trained) for name, trained in named.items()}
-    first = next(iter(named.values()))
+    if weights is None and runs and load_trained(runs[0]).task != CLUTTERED_MNIST:
+        del named[SHIPPED]
+    networks = {name: network_of_classes(trained) for name, trained in named.items()}
+    first, *others = named.values()
+    if strange := [each.name for each in others if each.task != first.task]:
+        raise ValueError(f"{', '.join(strange)} and {first.name} know different images: measure them one by one")
     source = source or first.source
     if split is None and "test" in first.task.sources.get(source, ()):
         split = "test"
-    for trained in named.values():
+    for trained in others:
         trained.check_unseen(split, source)
-    data = first.task.load(split or "validation", source=source, root=root)
-    assert isinstance(data, ClutteredMNIST)  # see network_of_digits
-    record = run_controls(networks, data, settings, report=_measuring)
+    record = run_controls(networks, first.load_data(split, source=source, root=root), settings, report=_measuring)
     for name in networks:
         print(f"{name}\n\n{controls_table(record, name)}\n")
     _keep(record, run_dir)

@@ -9,8 +9,11 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from dcnlib.cli.model_options import DATA, check_data
 from dcnlib.cli.options import Device, Flag, Root, by_default, flag, one_of
+from dcnlib.data.image_folder import PictureFolder
 from dcnlib.models.grid import SpecJob, grid, run_name
+from dcnlib.models.own_pictures import OwnPicturesTask
 from dcnlib.models.specs import SPECS
 from dcnlib.models.tasks import CLUTTERED_MNIST, TASKS
 from dcnlib.paper.experiments import EXPERIMENTS, STUDIES, experiment_job
@@ -32,7 +35,7 @@ def sweep(
     folder: Positional[Annotated[Path, arg(metavar="FOLDER")]],
     *,
     models: Annotated[tuple[Annotated[str, one_of(SPECS)], ...], by_default("none", metavar="MODEL...")] = (),
-    data: Annotated[str, one_of(TASKS)] = CLUTTERED_MNIST.name,
+    data: Annotated[str, DATA] = CLUTTERED_MNIST.name,
     experiments: Experiments = (),
     k: Annotated[tuple[int, ...], by_default("as they are", metavar="K...")] = (),
     seeds: Annotated[tuple[int, ...], by_default("as they are", metavar="SEED...")] = (),
@@ -54,7 +57,6 @@ def sweep(
     Args:
         folder: of the sweep; every machine must see it at this path
         models: which of the paper's models, or of their rivals
-        data: what the models are for
         k: patches per image, of models that choose some
         seeds: of initial weights, order and clutter
         vary: settings of training and options of models with their values, as in epochs=3 hint_weight=0,0.01,0.1
@@ -96,10 +98,16 @@ def _of_models(
 ) -> list[SpecJob]:
     if not models:
         return []
-    task, usual = TASKS[data](), TrainingSettings()
+    check_data(data)
+    usual, of = TrainingSettings(), None
+    if data in TASKS:
+        task = TASKS[data]()
+    else:
+        folder = PictureFolder(data)
+        task, of, how["root"] = OwnPicturesTask.of(folder), folder.place.stem, folder.place
     bases = [SpecJob(name=kind, spec=SPECS[kind](task=task), settings=usual, source=source, **how) for kind in models]
     jobs = grid(bases, options)
-    return [replace(job, name=run_name(job.spec, job.settings, source=source)) for job in jobs]
+    return [replace(job, name=run_name(job.spec, job.settings, source=source, of=of)) for job in jobs]
 
 
 def _of_experiments(

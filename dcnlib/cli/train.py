@@ -1,6 +1,8 @@
 """Commands that make trained models: train, test, experiment and promote."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,10 +10,12 @@ from tyro.conf import Positional, arg
 
 from dcnlib.cli.model_options import ModelOptions
 from dcnlib.cli.options import Device, Flag, Root, by_default, one_of
+from dcnlib.cli.own_pictures import PictureOptions, fit_for
 from dcnlib.data.house_numbers.images import COMPOSED
 from dcnlib.models.grid import run_name
 from dcnlib.models.pretrained import load_trained
 from dcnlib.models.specs import seeded_model
+from dcnlib.models.task import Images
 from dcnlib.models.tasks import CLUTTERED_MNIST
 from dcnlib.paper.experiments import EXPERIMENTS, STUDIES, find_experiment, run_experiment
 from dcnlib.paper.promote import promote as promote_run
@@ -25,6 +29,7 @@ def train(
     *,
     model: ModelOptions,
     settings: TrainingSettings = TrainingSettings(),
+    pictures: PictureOptions = PictureOptions(),
     source: Annotated[str | None, by_default("mnist or svhn", metavar="NAME")] = None,
     root: Root = None,
     composed: Annotated[float | None, by_default(f"{COMPOSED} for house-numbers", metavar="FLOAT")] = None,
@@ -32,7 +37,7 @@ def train(
     run_dir: Annotated[Path | None, by_default("runs/NAME", metavar="FOLDER")] = None,
     test: Flag = False,
 ) -> None:
-    """Train a model of the paper, or a rival, and keep it with its record in a folder.
+    """Train a model of the paper, or a rival, or one for pictures of your own, and keep it with its record in a folder.
 
     The same command again goes on where the run was interrupted.
 
@@ -44,19 +49,28 @@ def train(
         run_dir: where the run is kept
         test: evaluate once on the test set at the end
     """
-    spec = model.spec
-    where = {"source": source, "root": root}
+    spec, folder = pictures.open(model)
     options: dict[str, Any] = {} if composed is None else {"composed": composed}
-    if options and spec.task == CLUTTERED_MNIST:
+    if options and (folder is not None or spec.task == CLUTTERED_MNIST):
         raise ValueError(f"--composed is for models of house-numbers, this one is for {spec.task.name}")
-    name = name or run_name(spec, settings, source=source, **options)
+    load: Callable[..., Images]
+    if folder is None:
+        load = partial(spec.task.load, source=source, root=root)
+        name = name or run_name(spec, settings, source=source, **options)
+    else:
+        if source is not None or root is not None:
+            raise ValueError("--source and --root are not for pictures of your own: --data says where they are")
+        load, options = folder.images, {"augment": pictures.augment}
+        name = name or run_name(spec, settings, of=folder.place.stem)
+        settings = fit_for(folder, settings)
+        print(folder, flush=True)
     run = Run(run_dir or Path("runs") / name)
-    test_data = spec.task.load("test", **where) if test else None  # a missing one is told before training
+    test_data = load("test") if test else None  # a missing one is told before training
     trained = seeded_model(spec, settings)
     record = fit(
         trained,
-        spec.task.load("train", **where, seed=settings.seed, **options),
-        spec.task.load("validation", **where),
+        load("train", seed=settings.seed, **options),
+        load("validation"),
         settings,
         name=name,
         description=spec.describe(),
@@ -85,7 +99,7 @@ def test(
         raise ValueError("name at least one folder of a finished run")
     for run_dir in runs:
         trained = load_trained(run_dir)
-        data = trained.task.load("test", source=trained.source, root=root)
+        data = trained.load_data("test", root=root)
         print(f"== {trained.name}")
         _print_outcome(Run(run_dir).test(trained.model, data))
 

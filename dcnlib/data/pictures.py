@@ -24,6 +24,11 @@ MOST_HEADER = 100_000  # bytes of a PPM before its pixels
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 ARRAY_MARK = b"\x93NUMPY"  # what an .npy file begins with
 
+
+class TooManyPixels(ValueError):
+    """A picture that is not damaged, but larger than what is read."""
+
+
 Source = str | PathLike[str] | bytes | bytearray | memoryview | np.ndarray | Tensor | Image.Image
 
 
@@ -56,13 +61,13 @@ def read_picture(source: Source | Picture, *, name: str | None = None) -> Pictur
     bool, or floats.
 
     Raises FileNotFoundError if there is no file, TypeError for other objects, and ValueError, which names the picture,
-    for files that can't be read, for those of more than MOST_BYTES or (by their header, before they are decoded)
+    for files that can't be read, for those of more than MOST_BYTES or (TooManyPixels, by their header, not decoded)
     MOST_PIXELS, and for values outside [0, 1].
     """
     if isinstance(source, Picture):
         return source
     if isinstance(source, str | PathLike):
-        return _from_bytes(name or str(source), _content(Path(source)))
+        return _from_bytes(name or str(source), file_content(Path(source)))
     name = name or "the picture"
     if isinstance(source, bytes | bytearray | memoryview):
         return _from_bytes(name, bytes(source))
@@ -83,7 +88,7 @@ def decode_picture(path: Path, size: tuple[int, int]) -> Image.Image:
     """A file as a decoded image of Pillow. Raises what `read_picture` raises, and ValueError, before anything is
     decoded, for a picture of another width and height."""
     name = str(path)
-    file = _opened(name, _content(path))
+    file = _opened(name, file_content(path))
     if file.size != size:
         found, needed = ("{}x{}".format(*pixels) for pixels in (file.size, size))
         raise ValueError(f"{name} has {found} pixels, it must have {needed}")
@@ -103,10 +108,10 @@ def check_pixels(name: str, height: int, width: int) -> None:
     if height * width == 0:
         raise ValueError(f"{name} has {width}x{height} pixels: there is nothing to see")
     if height * width > MOST_PIXELS:
-        raise ValueError(f"{name} has {width}x{height} pixels, more than {MOST_PIXELS:,} in all")
+        raise TooManyPixels(f"{name} has {width}x{height} pixels, more than {MOST_PIXELS:,} in all")
 
 
-def _content(path: Path) -> bytes:
+def file_content(path: Path) -> bytes:
     """A file's bytes. Raises FileNotFoundError or ValueError if there are none to be had."""
     try:
         if not path.exists():
@@ -149,7 +154,7 @@ def _decoding(name: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{name} has far more than {MOST_PIXELS:,} pixels") from error
+        raise TooManyPixels(f"{name} has far more than {MOST_PIXELS:,} pixels") from error
     except UnidentifiedImageError as error:
         told = f"it is none of {', '.join(FORMATS)}, nor an .npy array, or its beginning is damaged"
         raise ValueError(f"{name} can't be read as a picture: {told}") from error

@@ -89,9 +89,7 @@ def fitted(picture: Picture, image_shape: ImageShape) -> Prepared:
     A larger picture is shrunk to fit and keeps its aspect, a smaller one stays as it is.
     """
     channels, *room = image_shape
-    if channels not in (1, 3):
-        raise ValueError(f"a picture has 1 or 3 channels, the image must have {channels}")
-    pixels = (to_grey(picture) if channels == 1 else picture).pixels.expand(channels, -1, -1)
+    pixels = _in_channels(picture, channels)
     factor = min(1.0, *(most / side for most, side in zip(room, picture.size, strict=True)))
     height, width = (max(1, round(factor * side)) for side in picture.size)
     notes = picture.notes
@@ -105,6 +103,54 @@ def fitted(picture: Picture, image_shape: ImageShape) -> Prepared:
     image[:, top : top + height, left : left + width] = pixels
     scale = height / picture.size[0], width / picture.size[1]
     return Prepared(image, Fit(picture.size, scale, (top, left)), notes)
+
+
+def resized(picture: Picture, image_shape: ImageShape) -> Prepared:
+    """The whole picture at the height and width of `image_shape` (C, H, W), without regard to its aspect: grey for
+    C = 1, else in colour, and in 8 bits, as data sets keep it."""
+    channels, height, width = image_shape
+    pixels, notes = _at_size(_in_channels(picture, channels), picture, (height, width))
+    scale = height / picture.size[0], width / picture.size[1]
+    return Prepared(_in_8_bits(pixels), Fit(picture.size, scale), notes)
+
+
+def window_of(picture: Picture, image_shape: ImageShape, *, place: tuple[float, float] = (0.5, 0.5)) -> Prepared:
+    """A window of `image_shape` (C, H, W) of the picture as it is, grey or in colour and in 8 bits; a picture that is
+    smaller than the window is enlarged until it fills it.
+
+    place: how far down and across it lies, each from 0 to 1, where it ends at the picture's other border.
+    """
+    channels, *room = image_shape
+    factor = max(1.0, *(least / side for least, side in zip(room, picture.size, strict=True)))
+    size = (max(room[0], round(factor * picture.size[0])), max(room[1], round(factor * picture.size[1])))
+    top, left = (int(part * (side - most + 1 - 1e-6)) for part, side, most in zip(place, size, room, strict=True))
+    pixels, notes = _in_channels(picture, channels), picture.notes
+    if factor > 1:
+        pixels, notes = _at_size(pixels, picture, size)
+    if list(size) != room:
+        notes = (*notes, f"only {size_text(room)} pixels of it seen")
+    scale = size[0] / picture.size[0], size[1] / picture.size[1]
+    cut = pixels[:, top : top + room[0], left : left + room[1]]
+    return Prepared(_in_8_bits(cut), Fit(picture.size, scale, (-top, -left)), notes)
+
+
+def _in_channels(picture: Picture, channels: int) -> Tensor:
+    """The picture's pixels, in grey for one channel and else in three."""
+    if channels not in (1, 3):
+        raise ValueError(f"a picture has 1 or 3 channels, the image must have {channels}")
+    return (to_grey(picture) if channels == 1 else picture).pixels.expand(channels, -1, -1)
+
+
+def _at_size(pixels: Tensor, picture: Picture, size: tuple[int, int]) -> tuple[Tensor, tuple[str, ...]]:
+    """A picture's pixels (C, H, W) at another size, and its notes with what was done."""
+    if picture.size == size:
+        return pixels, picture.notes
+    pixels = F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0].clamp(0, 1)
+    return pixels, (*picture.notes, f"resized from {size_text(picture.size)} to {size_text(size)} pixels")
+
+
+def _in_8_bits(pixels: Tensor) -> Tensor:
+    return (pixels * 255).round() / 255
 
 
 def unlike(*figures: tuple[float, float, float, str]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Jobs that train the models of a spec, names that say what a run is, and grids of jobs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from dcnlib.data.house_numbers.images import COMPOSED
 from dcnlib.models.pretrained import load_trained
 from dcnlib.models.specs import Spec
 from dcnlib.models.start import begin_with
-from dcnlib.models.task import Images
+from dcnlib.models.task import Images, Task
 from dcnlib.models.tasks import CLUTTERED_MNIST
 from dcnlib.training.jobs import Job
 from dcnlib.training.settings import TrainingSettings
@@ -57,17 +57,24 @@ class SpecJob(Job):
         return super().ways(model) | {f"k{k}": {"k": k} for k in self.test_ks}
 
 
-def run_name(spec: Spec, settings: TrainingSettings, *, source: str | None = None, composed: float = COMPOSED) -> str:
-    """A name for a run that no run of another model, other settings or other images has: the task and the kind of
-    model, the number of patches, and whatever else isn't as usual."""
+def run_name(
+    spec: Spec,
+    settings: TrainingSettings,
+    *,
+    source: str | None = None,
+    composed: float = COMPOSED,
+    of: str | None = None,
+) -> str:
+    """A name for a run that no run of another model, other settings or other images has: the task (or `of` what it is,
+    for pictures of one's own) and the kind of model, the number of patches, and whatever else isn't as usual."""
     patches = {"k": spec.options()["k"]} if "k" in spec.options() else {}
-    told = patches | _differences(spec, type(spec)(task=spec.task)) | _differences(spec.task, type(spec.task)())
+    told = patches | _differences(spec, type(spec)(task=spec.task)) | _chosen(spec.task)
     told |= _differences(settings, TrainingSettings())
     if source not in (None, next(iter(spec.task.sources))):
         told["source"] = source
     if composed != COMPOSED:
         told["composed"] = composed
-    task = "" if spec.task == CLUTTERED_MNIST else f"{spec.task.name}-"
+    task = f"{of}-" if of else "" if spec.task == CLUTTERED_MNIST else f"{spec.task.name}-"
     return _name(task + spec.kind, told)
 
 
@@ -107,6 +114,12 @@ def _differences(options: Any, usual: Any) -> dict[str, Any]:
         for field in fields(options)
         if field.name not in ELSEWHERE and getattr(options, field.name) != getattr(usual, field.name)
     }
+
+
+def _chosen(task: Task) -> dict[str, Any]:
+    """The options of a task that aren't as usual; what has no usual value is told otherwise."""
+    usual = {field.name: field.default for field in fields(task) if field.default is not MISSING}
+    return {name: getattr(task, name) for name, value in usual.items() if getattr(task, name) != value}
 
 
 def _name(beginning: str, told: dict[str, Any]) -> str:

@@ -73,16 +73,30 @@ class Trained:
         sources = [part["source"] for part in self._trained_on() if "source" in part]
         return str(next(iter([*sources, *self.task.sources])))
 
+    @property
+    def folder(self) -> str | None:
+        """Where the pictures lay that it was trained on, of a user's own."""
+        return next((str(part["folder"]) for part in self._trained_on() if "folder" in part), None)
+
     def load_data(
         self, split: str | None = None, *, source: str | None = None, root: str | Path | None = None, **options: Any
     ) -> Images:
-        """Images to measure the model on: by default the validation images of the source that it was trained on.
+        """Images to measure the model on: by default the validation images of the source that it was trained on, own
+        pictures from where they lay then.
 
-        See `check_unseen` for images that it was trained on.
+        See `check_unseen` for images that it was trained on. Pictures of one's own are told by their content: warns if
+        some are among those of the training.
         """
         source = source or self.source
         self.check_unseen(split, source)
-        return self.task.load(split or "validation", source=source, root=root, **options)
+        images = self.task.load(split or "validation", source=source, root=root or self.folder, **options)
+        if shared := sum(self.task.count_shared(images, part) for part in self._trained_on()):
+            warnings.warn(
+                f"{self.name} was trained on {shared} of these {len(images)} pictures: the error says nothing about "
+                "others",
+                stacklevel=2,
+            )
+        return images
 
     def check_unseen(self, split: str | None, source: str) -> None:
         """Raise ValueError if the validation images of a source are among those that the model was trained on; where a
@@ -161,6 +175,16 @@ def network_of_digits(trained: Trained) -> DynamicCapacityNetwork:
         raise ValueError(
             f"this is for models of kind dcn and perturbed-topk for {CLUTTERED_MNIST.name}; {trained.name} is of kind "
             f"{trained.spec.kind} for {trained.task.name}"
+        )
+    return trained.model
+
+
+def network_of_classes(trained: Trained) -> DynamicCapacityNetwork:
+    """The network of a DCN that answers with one class, whatever its images are. Raises ValueError for other models."""
+    if not isinstance(trained.model, DynamicCapacityNetwork) or trained.task.positions > 1:
+        raise ValueError(
+            "this is for models of kind dcn and perturbed-topk that answer with one class; "
+            f"{trained.name} is of kind {trained.spec.kind} for {trained.task.name}"
         )
     return trained.model
 

@@ -109,6 +109,7 @@ class StreetSignsTask(Task):
     kinds: ClassVar[tuple[str, ...]] = ("coarse", "fine", "dcn")
     sources: ClassVar[Mapping[str, tuple[str, ...]]] = SIGN_SPLITS
     smoke_counts: ClassVar[Mapping[str, int]] = {"train": 16, "validation": 8}
+    positions: ClassVar[int] = len(CATEGORIES)
 
     def __post_init__(self) -> None:
         check_whole("window", self.window, least=0, most=min(HALVED))

@@ -35,6 +35,7 @@ class Task(ABC):
     kinds: ClassVar[tuple[str, ...]]  # of models that there are for it; see `SPECS`
     sources: ClassVar[Mapping[str, tuple[str, ...]]]  # where its images come from, the usual one first, with splits
     smoke_counts: ClassVar[Mapping[str, int]]  # how many images the smoke profile takes of what is always at hand
+    positions: ClassVar[int] = 1  # of a sequence that an answer has, a class for each
 
     @property
     @abstractmethod
@@ -85,6 +86,10 @@ class Task(ABC):
     def shares_images(self, data: Record, split: str, source: str) -> bool:
         """Whether a split of a source holds images of those that a record describes, such as a run's training set."""
         return (data["source"], data["split"]) == (source, split)
+
+    def count_shared(self, images: Images, data: Record) -> int:
+        """How many of some images are among those that a record describes, where only their content tells it."""
+        return 0
 
 
 def made(makers: Mapping[str, Callable[[], nn.Module]], names: Collection[str]) -> list[nn.Module]:

@@ -23,7 +23,7 @@ from dcnlib.data.house_numbers.images import (
     project_images,
     standardise,
 )
-from dcnlib.data.house_numbers.numbers import FRAME, NUMBER_SPLITS, in_frame, number_text
+from dcnlib.data.house_numbers.numbers import FRAME, NUMBER_SPLITS, POSITIONS, in_frame, number_text
 from dcnlib.data.pictures import Picture
 from dcnlib.data.preparation import Fit, Prepared, fitted, inverted, levels, light_on_dark, size_text, to_grey, unlike
 from dcnlib.models.cluttered_mnist import CoarseLayers, FineLayers, ScoreLayers, TopLayers
@@ -34,6 +34,7 @@ from dcnlib.models.house_numbers import (
     fine_on_whole_images,
     number_pyramid,
 )
+from dcnlib.models.own_pictures import OwnPicturesTask
 from dcnlib.models.street_signs import StreetSignsTask
 from dcnlib.models.task import Task, made
 from dcnlib.utils.checks import ImageShape
@@ -116,6 +117,7 @@ class HouseNumbersTask(Task):
     kinds: ClassVar[tuple[str, ...]] = ("coarse", "fine", "dcn")
     sources: ClassVar[Mapping[str, tuple[str, ...]]] = NUMBER_SPLITS
     smoke_counts: ClassVar[Mapping[str, int]] = {"train": 64, "validation": 100}
+    positions: ClassVar[int] = POSITIONS
     classes: ClassVar[tuple[str, ...]] = (*"0123456789", "no digit")
 
     def __post_init__(self) -> None:
@@ -187,9 +189,11 @@ TASKS: dict[str, type[Task]] = {task.name: task for task in (ClutteredMNISTTask,
 
 
 def make_task(name: str, **options: Any) -> Task:
-    """A task by name, with its options. Raises ValueError for an unknown name or option."""
-    if name not in TASKS:
-        raise ValueError(f"data must be one of {', '.join(TASKS)}, got {name!r}")
-    if strange := options.keys() - {field.name for field in fields(TASKS[name])}:
+    """A task by name, with its options; `OwnPicturesTask` has a name, too. Raises ValueError for an unknown name or
+    option."""
+    tasks = TASKS | {OwnPicturesTask.name: OwnPicturesTask}
+    if name not in tasks:
+        raise ValueError(f"data must be one of {', '.join(tasks)}, got {name!r}")
+    if strange := options.keys() - {field.name for field in fields(tasks[name])}:
         raise ValueError(f"{name} has no {', '.join(sorted(strange))}")
-    return TASKS[name](**options)
+    return tasks[name](**options)

@@ -1,0 +1,147 @@
+"""Your own pictures from a terminal: train on a folder, and every other command on the run, with no word repeated."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from odd_pictures import CLASSES, damage, odd_folder
+from PIL import Image
+
+from dcnlib.cli.main import main
+from dcnlib.explorer.app import page
+from dcnlib.models.pretrained import load_trained
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("own")
+
+
+@pytest.fixture(scope="module")
+def trained(place):
+    """A run on a folder of odd pictures, some of them broken."""
+    folder = odd_folder(place / "my pictures")
+    damage(folder)
+    run = place / "run"
+    command = ["train", "--data", str(folder), "--epochs", "1", "--k", "2", "--device", "cpu", "--run-dir", str(run)]
+    assert main([*command, "--augment", "RandomHorizontalFlip", "--test"]) == 0
+    return run
+
+
+@pytest.fixture(autouse=True)
+def here(place, monkeypatch):
+    monkeypatch.chdir(place)
+
+
+def test_the_record_says_all(trained, capsys):
+    record = json.loads((trained / "record.json").read_text())
+    model, train = record["model"], record["data"]["train"]
+    assert model["data"] == "own-pictures"
+    assert model["class_names"] == list(CLASSES)
+    assert (model["height"], model["width"], model["channels"]) == (40, 56, 3)
+    assert train["folder"] == str(trained.parent / "my pictures")
+    assert train["augment"] == ["RandomHorizontalFlip"]
+    assert len(train["skipped"]) == 8
+    assert record["settings"]["batch_size"] == 7
+    assert record["test"]["count"] == 7
+    assert load_trained(trained).spec.describe() | {"class_names": list(CLASSES)} == model
+
+
+def test_every_command_takes_the_run_as_it_is(trained, capsys):
+    record = json.loads((trained / "record.json").read_text())
+    for split in ("validation", "test"):
+        assert main(["evaluate", "--weights", str(trained), "--split", split, "--device", "cpu"]) == 0
+        assert f"{split} error {100 * record[split]['error']:.2f} %" in capsys.readouterr().out
+    assert main(["controls", str(trained), "--ks", "0", "2", "--draws", "1", "--device", "cpu"]) == 0
+    told = capsys.readouterr().out
+    assert "| entropy-gradient |" in told
+    assert "oracle" not in told
+    assert main(["test", str(trained)]) == 0
+
+
+def test_an_exported_run_knows_its_pictures(trained, capsys):
+    """Tracing takes its time, whatever is traced."""
+    record = json.loads((trained / "record.json").read_text())
+    assert main(["export", str(trained), "own.onnx"]) == 0
+    assert main(["evaluate", "--weights", "own.onnx", "--device", "cpu"]) == 0
+    assert f"validation error {100 * record['validation']['error']:.2f} %" in capsys.readouterr().out
+
+
+def test_training_pictures_are_measured_with_a_warning_wherever_they_lie(trained, capsys, tmp_path):
+    assert main(["evaluate", "--weights", str(trained), "--split", "train", "--device", "cpu"]) == 0
+    assert "was trained on 28 of these 28 pictures" in capsys.readouterr().err
+    names = [path for path in (trained.parent / "my pictures" / "cat").glob("*.png") if path.name != "cut.png"]
+    (tmp_path / "cat").mkdir()
+    for path in names:
+        shutil.copy(path, tmp_path / "cat" / f"copy of {path.name}")
+    command = ["evaluate", "--weights", str(trained), "--split", "all", "--device", "cpu", "--root", str(tmp_path)]
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert "on 5 images" in told.out
+    assert re.search(r"was trained on [345] of these 5 pictures", told.err)
+    (tmp_path / "cat").rename(tmp_path / "lion")
+    assert main(command) == 2
+    assert "the model knows no 'lion'" in capsys.readouterr().err
+
+
+def test_predict_draws_where_it_looked(trained, capsys):
+    folder = trained.parent / "my pictures"
+    pictures = [
+        str(folder / "cat" / "0.png"),
+        str(folder / "dog" / "0.png"),
+        str(folder / "Äpfel & Birnen" / "turned é.jpg"),
+    ]
+    assert main(["predict", *pictures, "--weights", str(trained), "--save", "drawn"]) == 0
+    assert "drawn in drawn/0-2.png" in capsys.readouterr().out
+    assert sorted(path.name for path in (trained.parent / "drawn").iterdir()) == ["0-2.png", "0.png", "turned é.png"]
+    assert main(["predict", pictures[2], "--weights", str(trained), "--save", "one.png"]) == 0
+    drawn = np.asarray(Image.open("one.png"))
+    assert (drawn == (0xD5, 0x5E, 0x00)).all(-1).any()  # the first patch
+    assert main(["predict", *pictures, "--weights", str(trained), "--save", "one.png"]) == 2
+    assert "for one picture, or a folder for many" in capsys.readouterr().err
+    assert main(["predict", pictures[0], "--pretrained", "coarse", "--save", "coarse.png"]) == 0
+
+
+def test_the_explorer_shows_the_model_on_its_validation_pictures(trained):
+    with pytest.warns(UserWarning, match="are skipped"):
+        explorer = page(trained).children[1]
+    assert explorer.options["sources"] == ("validation", "upload")
+    assert "oracle" not in explorer.options["policies"]
+    assert explorer.options["images"] == 7
+    assert explorer.view["classes"] == CLASSES
+    explorer.choose(index=3, k=2)
+    assert explorer.view["title"] == "validation image 3"
+    assert main(["explore", "ram"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data", "mnist"], "or a folder of your own pictures or a table (CSV) of them; there is no mnist"),
+        (["--data", "my pictures", "--model", "draw"], "models of own-pictures are coarse"),
+        (["--data", "my pictures", "--scales", "2"], "own-pictures has no --scales"),
+        (["--data", "my pictures", "--source", "svhn"], "--data says where they are"),
+        (["--data", "my pictures", "--composed", "0.1"], "--composed is for models of house-numbers"),
+        (["--data", "my pictures", "--size", "big"], "--size is WIDTHxHEIGHT"),
+        (["--data", "my pictures", "--size", "9"], "size must be at least 32"),
+        (["--data", "my pictures", "--channels", "4"], "channels must be 1 or 3"),
+        (["--data", "my pictures", "--augment", "Spin"], "has no transform 'Spin'"),
+        (["--data", "my pictures", "--strict"], "8 files of"),
+        (["--windows", "--size", "64"], "--size, --windows is for pictures of your own, not for cluttered-mnist"),
+    ],
+    ids=" ".join,
+)
+def test_what_does_not_go_together_is_told(trained, options, message, capsys):
+    assert main(["train", *options]) == 2
+    told = capsys.readouterr()
+    assert message in told.err
+    assert "Traceback" not in told.err
+
+
+def test_another_folder_is_another_run(trained, capsys):
+    odd_folder(trained.parent / "others", each=5)
+    command = ["train", "--data", "others", "--epochs", "1", "--k", "2", "--device", "cpu", "--run-dir", str(trained)]
+    assert main([*command, "--augment", "RandomHorizontalFlip"]) == 2
+    assert "holds another run" in capsys.readouterr().err
