@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from dcnlib import count_multiplications, load_cluttered, load_pretrained, load_record
+from dcnlib.analysis.cost import count_rounds
+from dcnlib.core.budget import make_plan
 from dcnlib.inference.export import Part, export_model
 
 HERE = Path(__file__).parent
@@ -32,10 +34,13 @@ def _write_data(page: Path) -> None:
     (page / "images.bin").write_bytes(data.render(IMAGES).tobytes())
     (page / "digits.bin").write_bytes(np.ascontiguousarray(data.digits.images[IMAGES]).tobytes())
     dcn = load_pretrained(MODEL)
+    rounds = make_plan(1.0, None, None, False, MOST_K).rounds  # the library's usual ones
     about = {
         "indices": IMAGES,
         "labels": data.digits.labels[IMAGES].tolist(),
         "costs": [count_multiplications(dcn, k=k).total for k in range(MOST_K + 1)],
+        "rounds": rounds,
+        "roundCosts": count_rounds(dcn, rounds),
         "fineCost": load_record("multiplications")["models"]["fine"],
     }
     (page / "data.json").write_text(json.dumps(about))

@@ -6,6 +6,7 @@ One pass over the images is enough for all thresholds: see `collect_answers`.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from dcnlib.analysis.until_sure import Answers, Point, collect_answers, point_of, stops
 from dcnlib.training.loading import Data, evaluation_batches
+from dcnlib.utils.checks import check_whole
 from dcnlib.utils.modules import evaluation_mode
 from dcnlib.utils.records import Record
 from dcnlib.utils.timing import interleaved
@@ -48,7 +50,12 @@ class Calibration:
 
 
 def thresholds(doubt: Tensor, points: int = POINTS) -> list[float]:
-    """Thresholds between which the images (N, K) differ, from 0 to infinity: quantiles of what they doubt."""
+    """Thresholds between which the images (N, K) differ, from 0 to infinity: quantiles of what they doubt.
+
+    Raises ValueError for doubts that aren't finite, and where there is nothing to choose between.
+    """
+    if doubt.shape[1] < 2:
+        raise ValueError("without patches there is no threshold to choose: max_k must be at least 1")
     if not doubt.isfinite().all():
         raise ValueError("the model's answers aren't finite, so there is nothing to calibrate")
     quantiles = torch.quantile(doubt[:, :-1].double().flatten(), torch.linspace(0, 1, points, dtype=torch.float64))
@@ -92,8 +99,11 @@ def calibrate(
     if len(asked) != 1:
         raise ValueError(f"give one of multiplications, error and milliseconds, got {', '.join(asked) or 'none'}")
     ((name, budget),) = asked.items()
+    if not isinstance(budget, Real) or isinstance(budget, bool):
+        raise TypeError(f"{name} must be a number, got {budget!r}")
     if not 0 < budget < math.inf and not (name == "error" and budget == 0):
         raise ValueError(f"{name} must be a positive number, got {budget}")
+    check_whole("batch_size", batch_size)
     points = budget_curves(collect_answers(model, data, max_k=max_k, batch_size=batch_size)).budgeted  # by threshold
     if name == "error":
         kept = [point for point in points if point.rate.fraction <= budget]

@@ -7,7 +7,7 @@ by round.
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -63,22 +63,39 @@ def run_clock(
 
     Raises ValueError where torch.compile has no C++ compiler, ModuleNotFoundError for a missing runtime.
     """
+    pool = ClutteredMNIST(load_digits("all", source="embedded"), seed=0)
+
+    def measure(batch: int, forms: Forms) -> Record:
+        return measure_batch(pool[np.arange(batch)][0], settings, forms, report)
+
+    return measure_batches("clock", settings, measure, before=before, keep=keep, report=report)
+
+
+def measure_batches(
+    name: str,
+    settings: ClockSettings,
+    measure: Callable[[int, "Forms"], Record],
+    *,
+    before: Record | None,
+    keep: Callable[[Record], None],
+    report: Callable[[str], None],
+) -> Record:
+    """A record of this name with what `measure` tells of each batch of the settings; see `run_clock`."""
     check_compiler()
     check_packages(*[form for form in settings.forms if form in RUNTIMES], "onnx")
     here = environment("cpu")
     here["versions"] |= versions_of(("onnx", "onnxruntime", "openvino"))
-    record: Record = {"name": "clock", "settings": asdict(settings), "batches": [], **here}
-    same = ("settings", "machine", "versions", "git_revision")
+    record: Record = {"name": name, "settings": asdict(settings), "batches": [], **here}
+    same = ("name", "settings", "machine", "versions", "git_revision")
     record = json.loads(json.dumps(record))  # as it is when it is read again
     if before is not None and all(before.get(key) == record[key] for key in same):
         record = before
     done = [row["batch"] for row in record["batches"]]
-    pool = ClutteredMNIST(load_digits("all", source="embedded"), seed=0)
     with tempfile.TemporaryDirectory() as folder:
         forms = Forms(Path(folder), report)
         for batch in settings.batches:
             if batch not in done:
-                record["batches"].append(measure_batch(pool[np.arange(batch)][0], settings, forms, report))
+                record["batches"].append(measure(batch, forms))
                 keep(record)
     return record
 
@@ -112,23 +129,13 @@ def measure_batch(images: Tensor, settings: ClockSettings, forms: Forms, report:
     """Milliseconds an image of every form of every model on these images: the median of the rounds, and the range that
     four fifths of them lie in. times_faster: than the fine model, both in their fastest form, likewise."""
     batch = len(images)
-    pieces = [size for size in sorted({*settings.batches, batch}) if batch % size == 0]
-    calls = {
-        (model, form, size, threads): _in_pieces(forms.get(model, form, images[:size], threads), images, size, threads)
-        for model in MODELS
-        for form in settings.forms
-        for size in pieces
-        for threads in sorted({1, torch.get_num_threads()})
-    }
+    calls = calls_of(MODELS, images, settings, forms)
     report(f"batch {batch}: {len(calls)} forms take turns")
-    with torch.no_grad(), thread_count(torch.get_num_threads()):
+    with thread_count(torch.get_num_threads()):
         names = {str(key): key for key in calls}
         seconds = rounds_of({name: calls[key] for name, key in names.items()}, settings.rounds)
     times = {key: 1e3 * np.asarray(seconds[name]) / batch for name, key in names.items()}
-    rows = [
-        {"model": model, "form": form, "pieces": size, "threads": threads, **_told(times[model, form, size, threads])}
-        for model, form, size, threads in times
-    ]
+    rows = [{**named(key), **spread(times[key])} for key in times]
     fastest = {
         model: min((key for key in times if key[0] == model), key=lambda key: float(np.median(times[key])))
         for model in MODELS
@@ -137,8 +144,31 @@ def measure_batch(images: Tensor, settings: ClockSettings, forms: Forms, report:
         "batch": batch,
         "forms": rows,
         "fastest": {model: rows[list(times).index(key)] for model, key in fastest.items()},
-        "times_faster": {model: _told(times[fastest["fine"]] / times[key], "ratio") for model, key in fastest.items()},
+        "times_faster": {model: spread(times[fastest["fine"]] / times[key], "ratio") for model, key in fastest.items()},
     }
+
+
+Key = tuple[str, str, int, int]  # model, form, size of the pieces, threads
+
+
+def calls_of(
+    models: Sequence[str], images: Tensor, settings: ClockSettings, forms: Forms
+) -> dict[Key, Callable[[], object]]:
+    """Every form of some models at work on images: in pieces of each size, with one thread and with all."""
+    batch = len(images)
+    pieces = [size for size in sorted({*settings.batches, batch}) if batch % size == 0]
+    return {
+        (model, form, size, threads): in_pieces(forms.get(model, form, images[:size], threads), images, size, threads)
+        for model in models
+        for form in settings.forms
+        for size in pieces
+        for threads in sorted({1, torch.get_num_threads()})
+    }
+
+
+def named(key: Key) -> Record:
+    """A form as a record has it."""
+    return dict(zip(("model", "form", "pieces", "threads"), key, strict=True))
 
 
 def _in_torch(name: str, form: str, images: Tensor) -> Call:
@@ -156,16 +186,19 @@ def _in_torch(name: str, form: str, images: Tensor) -> Call:
     return compile_frozen(model.to(memory_format=torch.channels_last).forward, images)
 
 
-def _in_pieces(call: Call, images: Tensor, size: int, threads: int) -> Callable[[], object]:
+def in_pieces(call: Call, images: Tensor, size: int, threads: int) -> Callable[[], object]:
+    """A turn: a call for each piece of the images, with so many threads."""
     pieces = [piece.contiguous(memory_format=torch.channels_last) for piece in images.split(size)]
 
     def turn() -> object:
         torch.set_num_threads(threads)
-        return [call(piece) for piece in pieces]
+        with torch.no_grad():
+            return [call(piece) for piece in pieces]
 
     return turn
 
 
-def _told(values: np.ndarray, what: str = "milliseconds") -> dict[str, float]:
+def spread(values: np.ndarray, what: str = "milliseconds") -> dict[str, float]:
+    """The median of the rounds, and the range that four fifths of them lie in."""
     low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
     return {what: float(middle), "low": float(low), "high": float(high)}

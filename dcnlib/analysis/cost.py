@@ -84,10 +84,16 @@ def patch_network(model: nn.Module) -> DynamicCapacityNetwork:
 
 @torch.no_grad()
 def count_rounds(
-    model: nn.Module, rounds: Sequence[int], image_shape: ImageShape | None = None, *, anew: bool = False
+    model: nn.Module,
+    rounds: Sequence[int],
+    image_shape: ImageShape | None = None,
+    *,
+    anew: bool = False,
+    policy: str | Policy | None = None,
 ) -> tuple[int, ...]:
     """Multiplications of `adaptive` for an image that is sure at first sight, after the first round, after the next...
 
+    `anew` and `policy` are those of the call.
     Products that are computed and thrown away aren't counted, as in `Multiplications`. Raises TypeError for a model
     that chooses no patches.
     """
@@ -101,7 +107,7 @@ def count_rounds(
     with evaluation_mode(model):
         discarded = FirstLook(network, image, network.coarse(image)).passes.discarded
         plans = [Plan(0.0, tuple(rounds[:last]), anew) for last in range(len(rounds) + 1)]
-        return tuple(_count(network.follow, image, plan) - plan.max_k * discarded for plan in plans)
+        return tuple(_count(network.follow, image, plan, policy) - plan.max_k * discarded for plan in plans)
 
 
 @singledispatch

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dcnlib.analysis.budgets import thresholds
 from dcnlib.analysis.until_sure import Answers, point_of, stops
-from dcnlib.core.saliency import cross_entropy
+from dcnlib.core.saliency import cross_entropy, entropy
 from dcnlib.utils.records import Record
 from dcnlib.utils.statistics import ErrorRate, mcnemar_p_value
 
@@ -106,16 +106,22 @@ def doubt_record(answers: Answers) -> list[Record]:
     return rows
 
 
+def worst_position(logits: Tensor) -> Tensor:
+    """The highest entropy of any position, in nats, from logits (N, P, L): (N,)."""
+    return entropy(logits.flatten(0, 1)).view(logits.shape[:2]).amax(1)
+
+
 # What one may stop by: the lower, the surer. From logits (N, L) or (N, P, L) to (N,).
 STOPS: dict[str, Callable[[Tensor], Tensor]] = {
     "probability": lambda logits: 1 - answer_probability(logits),
     "margin": lambda logits: 1 - answer_margin(logits),
 }
+OF_SEQUENCES: dict[str, Callable[[Tensor], Tensor]] = {"position": worst_position}
 
 
 def compare_stops(answers: Answers, entropy_below: float, *, draws: int = 20, seed: int = 0) -> Record:
-    """A stop by entropy below a threshold, beside stops by the answer's probability, by its margin to the next one, and
-    at random, at equal cost.
+    """A stop by entropy below a threshold, beside stops by the answer's probability, by its margin to the next one, of
+    sequences by their most doubtful position, and at random, at equal cost.
 
     The others' thresholds are those of about the same mean cost. A random stop gives the images the same numbers of
     patches in another order: its error is a mean over draws, its p value that of the first draw. p values are
@@ -136,7 +142,8 @@ def compare_stops(answers: Answers, entropy_below: float, *, draws: int = 20, se
         }
 
     record: Record = {"entropy": reference.as_record()}
-    for name, doubt_of in STOPS.items():
+    measures = STOPS | (OF_SEQUENCES if answers.logits.ndim == 4 else {})
+    for name, doubt_of in measures.items():
         doubt = torch.stack([doubt_of(logits) for logits in answers.logits.unbind(1)], dim=1)
         tried = [stops(doubt, value) for value in thresholds(doubt)]
         costs = torch.tensor(answers.costs, dtype=torch.float64)

@@ -8,8 +8,7 @@ from tyro.conf import Positional, arg
 
 from dcnlib.analysis.budgets import calibrate as calibrate_model
 from dcnlib.cli.options import Device, Flag, Root, Weights, by_default
-from dcnlib.data.cluttered_mnist import ClutteredMNIST
-from dcnlib.models.pretrained import load_trained, network_of_digits
+from dcnlib.models.pretrained import load_trained
 from dcnlib.paper.budgets import BudgetSettings, run_budgets
 from dcnlib.training.run import Run
 from dcnlib.utils.device import resolve_device
@@ -72,25 +71,25 @@ def budgets(
 ) -> None:
     """Measure DCNs at every budget: with each fixed k, and with patches until they are sure, chosen on validation.
 
-    Beyond the images of training too: other numbers of fragments, larger canvases.
+    Of digits in clutter beyond the images of training too: other numbers of fragments, larger canvases.
 
     Args:
         runs: other DCNs to measure too: folders of finished runs, or what else --weights takes
         test: look at the test images too, with the threshold that validation chose
-        source: of the images: mnist or embedded
+        source: of the images: mnist or embedded for cluttered-mnist, svhn or rendered for house-numbers
         run_dir: keeps record.json
     """
     trained = [load_trained(name) for name in dict.fromkeys((weights, *runs))]
-    networks = {each.name: network_of_digits(each) for each in trained}
+    networks = {each.name: each.model for each in trained}
     if len(networks) < len(trained):
         raise ValueError("two of these runs have one name: train them with a --name each")
+    if strange := [each.name for each in trained if each.task != trained[0].task]:
+        raise ValueError(f"{trained[0].name} and {', '.join(strange)} are for other images")
     source = source or trained[0].source
     for each in trained:
         each.check_unseen(None, source)
     validation = trained[0].load_data(source=source, root=root)
     data = trained[0].task.load("test", source=source, root=root) if test else None
-    assert isinstance(validation, ClutteredMNIST)  # see network_of_digits
-    assert isinstance(data, ClutteredMNIST | None)
     record = run_budgets(networks, validation, data, settings, report=_measuring)
     for name, told in record["models"].items():
         print(f"{name}")

@@ -7,17 +7,19 @@ from typing import Annotated
 from tyro.conf import arg
 
 from dcnlib.analysis.clock import ClockSettings, run_clock
+from dcnlib.analysis.clock_until_sure import run_until_sure_clock
 from dcnlib.analysis.int8 import Int8Settings, run_int8
-from dcnlib.cli.options import Flag, differences
-from dcnlib.paper.benchmark_tables import clock_tables, int8_table
+from dcnlib.cli.options import Flag, by_default, differences
+from dcnlib.paper.benchmark_tables import clock_tables, int8_table, until_sure_clock_tables
 from dcnlib.training.run import Run
 
 
 def clock(
     *,
     settings: ClockSettings = ClockSettings(),
+    until_sure: Flag = False,
     quick: Flag = False,
-    run_dir: Annotated[Path, arg(metavar="FOLDER")] = Path("runs") / "clock",
+    run_dir: Annotated[Path | None, by_default("runs/clock or runs/clock-until-sure", metavar="FOLDER")] = None,
 ) -> None:
     """Time the fine model, the coarse model and the DCN in every runtime, splitting of the batch and number of threads.
 
@@ -25,20 +27,26 @@ def clock(
     goes on after the last batch that it finished.
 
     Args:
+        until_sure: instead, the network that looks until it is sure beside the fine model, in a quarter of an hour
         quick: a batch of 4 in two rounds; not for figures
         run_dir: keeps record.json
     """
+    name, measure, tables = (
+        ("clock-until-sure", run_until_sure_clock, until_sure_clock_tables)
+        if until_sure
+        else ("clock", run_clock, clock_tables)
+    )
     if quick:
         settings = ClockSettings(**{"batches": (1, 4), "rounds": 2, **differences(settings, ClockSettings())})
-    run = Run(run_dir)
+    run = Run(run_dir or Path("runs") / name)
     before = run.read_record() if run.finished else None
-    record = run_clock(
+    record = measure(
         settings,
         before=before,
         keep=run.save_record,
         report=lambda what: print(f"clock: {what}", file=sys.stderr, flush=True),
     )
-    print(clock_tables(record))
+    print(tables(record))
     print(f"\nkept in {run.folder}")
 
 

@@ -69,6 +69,8 @@ def make_plan(
     """
     entropy_below = check_threshold(entropy_below)
     if rounds is not None:
+        if not isinstance(rounds, Sequence) or isinstance(rounds, str):
+            raise TypeError(f"rounds are several numbers of patches, such as (1, 2, 4), got {rounds!r}")
         rounds = tuple(rounds)
         for k in rounds:
             check_k(k, cells)

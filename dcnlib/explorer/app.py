@@ -17,7 +17,12 @@ from dcnlib.explorer.widgets import FOLDER, ExplorerWidget, FinderWidget, SweepW
 from dcnlib.models.pretrained import load_pretrained, load_trained, network_of_classes
 from dcnlib.models.tasks import CLUTTERED_MNIST
 
-DCNS = {"DCN with hints": "dcn-k8-hints", "DCN without hints": "dcn-k8-no-hints", "perturbed top-k": "perturbed-topk"}
+DCNS = {
+    "DCN with hints": "dcn-k8-hints",
+    "DCN without hints": "dcn-k8-no-hints",
+    "DCN for every k": "dcn-every-k",
+    "perturbed top-k": "perturbed-topk",
+}
 # What single models say of the same image; the last one is what a look's price is told in.
 SINGLE = {"coarse model": "coarse", "RAM": "ram", "DRAW": "draw", "fine model": "fine"}
 FIRST_IMAGE = 141  # whose answer the look changes

@@ -8,8 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from dcnlib.analysis.cost import count_multiplications
+from dcnlib.analysis.cost import count_multiplications, count_rounds
 from dcnlib.analysis.looks import PAPERS_POLICY, Look, look_at_cells, looks
+from dcnlib.core.budget import make_plan
 from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.geometry import Geometry
 from dcnlib.core.policies import POLICIES, FirstLook, Policy, oracle_scores
@@ -43,6 +44,7 @@ class Choices:
     """What a user chooses, but for k: all k are looked at together. cells: patches chosen by hand, or None.
 
     invert: whether an uploaded picture is turned from dark on light to light on dark; None looks at its border.
+    entropy_below: in nats, to look until it is sure; None leaves k to the user, and so do patches by hand.
     """
 
     model: str
@@ -52,6 +54,7 @@ class Choices:
     policy: str = PAPERS_POLICY
     cells: tuple[int, ...] | None = None
     invert: bool | None = None
+    entropy_below: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,15 @@ class Hand:
 
 
 @dataclass(frozen=True)
+class Sure:
+    """What looking until it is sure came to: patches, the entropy that was left, in nats, and what it cost."""
+
+    patches: int
+    entropy: float
+    multiplications: int
+
+
+@dataclass(frozen=True)
 class Score:
     """How a choice of patches did over images: right answers, means of the truth's probability and of the entropy."""
 
@@ -96,6 +108,7 @@ class View:
     multiplications: list[int]
     references: list[Reference]
     hand: Hand | None
+    sure: Sure | None
     games: int  # images of a known class, with the latest patches that were chosen by hand for each
     your_score: Score
     gradients_score: Score
@@ -136,6 +149,7 @@ class Explorer:
         self._looks = lru_cache(16)(self._find_looks)
         self._references = lru_cache(8)(self._ask_references)
         self._multiplications = lru_cache(None)(self._count)
+        self._round_costs = lru_cache(None)(self._count_rounds)
 
     def upload(self, name: str, content: bytes) -> Subject:
         """Make a picture file the image of the source "upload". Raises ValueError if it can't be read."""
@@ -159,6 +173,7 @@ class Explorer:
             multiplications=self._multiplications(choices.model, choices.policy, len(all_looks)),
             references=self._references(subject),
             hand=hand,
+            sure=self._until_sure(choices, subject),
             games=len(games),
             your_score=_score([(label, played.look) for label, played in games]),
             gradients_score=_score([(label, played.gradients) for label, played in games]),
@@ -202,6 +217,21 @@ class Explorer:
         chosen = _no_policy if policy == "oracle" else policy
         dcn = self.dcns[model]
         return [count_multiplications(dcn, self.image_shape, k=k, policy=chosen).total for k in range(numbers)]
+
+    def _until_sure(self, choices: Choices, subject: Subject) -> Sure | None:
+        if choices.entropy_below is None or choices.cells is not None:
+            return None
+        dcn = self.dcns[choices.model]
+        policy = _policy(choices.policy, subject, dcn.geometry)
+        look = dcn.adaptive(subject.image[None], choices.entropy_below, policy=policy)
+        patches = int(look.patches_used)
+        plan = make_plan(choices.entropy_below, None, None, False, look.saliency.numel())
+        rounds = tuple(k for k in plan.rounds if k <= patches)
+        return Sure(patches, look.doubt.item(), self._round_costs(choices.model, choices.policy, rounds)[-1])
+
+    def _count_rounds(self, model: str, policy: str, rounds: tuple[int, ...]) -> tuple[int, ...]:
+        chosen = _no_policy if policy == "oracle" else policy
+        return count_rounds(self.dcns[model], rounds, self.image_shape, policy=chosen)
 
     @torch.no_grad()
     def _ask_references(self, subject: Subject) -> list[Reference]:

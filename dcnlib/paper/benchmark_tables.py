@@ -128,6 +128,39 @@ def int8_table(record: Record) -> str:
     return markdown_table(rows)
 
 
+def until_sure_clock_tables(record: Record) -> str:
+    """Markdown: of `dcnlib.analysis.clock_until_sure`, the fastest forms of both and how many times faster looking
+    until sure is; and where its time goes. In brackets the range that four fifths of the rounds lie in."""
+    rows = [["", *(f"batches of {row['batch']}" for row in record["batches"])]]
+    for what, title in (("fine", "fine model, ms an image"), ("own", "until sure, ms an image")):
+        told = [row["fastest"][what] for row in record["batches"]]
+        rows.append([title, *(f"{_ranged(best, 'milliseconds', 3)}: {_form(best)}" for best in told)])
+    rows.append(["times faster", *(_ranged(row["times_faster"], "ratio", 2) for row in record["batches"])])
+    rows.append(["the first glance alone", *(_ranged(row["glance"], "milliseconds", 3) for row in record["batches"])])
+    parts = [["in rounds, as the library looks", "images left", *rows[0][1:]]]
+    by_batch = [
+        {one["model"]: one["milliseconds"] for one in row["forms"] if one["form"] == "eager"}
+        for row in record["batches"]
+    ]
+    before = [0.0] * len(by_batch)
+    for name in by_batch[0]:
+        k = name.split()[-1]
+        left = record["batches"][0]["going_on"].get(k, 1.0)
+        added = [f"{times[name] - so_far:.3f}" for times, so_far in zip(by_batch, before, strict=True)]
+        parts.append(["first look" if k == "0" else f"up to {k} patches", f"{100 * left:.1f} %", *added])
+        before = [times[name] for times in by_batch]
+    look, validation = record["batches"][0]["look"], record["validation"]
+    note = (
+        f"Sure is below {look['entropy_below']:.3f} nats; {100 * look['going_on']:.1f} % of "
+        f"{validation['images']['count']:,} validation images go on to {look['k']} patches: {look['errors']} errors, "
+        f"where k = {validation['k']} for all makes {validation['errors']}."
+    )
+    machine = record["machine"]
+    return "\n\n".join(
+        [f"{machine['processor']}, {machine['cores']} cores", markdown_table(rows), note, markdown_table(parts)]
+    )
+
+
 def _form(row: Record) -> str:
     threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
     return f"{row['form']}, pieces of {row['pieces']}, {threads}"

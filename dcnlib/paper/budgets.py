@@ -4,15 +4,16 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from torch import nn
 
 from dcnlib.analysis.budgets import budget_curves
 from dcnlib.analysis.doubt import compare_stops, doubt_record
 from dcnlib.analysis.until_sure import Answers, Point, collect_answers, evaluate_until_sure, point_of, stops
-from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.selection import check_k
 from dcnlib.data.cluttered_mnist import ClutteredMNIST
+from dcnlib.models.task import Images
 from dcnlib.training.loading import Data
 from dcnlib.utils.checks import check_whole
 from dcnlib.utils.device import resolve_device
@@ -47,9 +48,9 @@ class BudgetSettings:
 
 
 def run_budgets(
-    models: Mapping[str, DynamicCapacityNetwork],
-    validation: ClutteredMNIST,
-    data: ClutteredMNIST | None = None,
+    models: Mapping[str, nn.Module],
+    validation: Images,
+    data: Images | None = None,
     settings: BudgetSettings = BudgetSettings(),
     *,
     report: Report = lambda what: None,
@@ -77,9 +78,9 @@ def run_budgets(
 
 
 def _of_model(
-    model: DynamicCapacityNetwork,
-    validation: ClutteredMNIST,
-    data: ClutteredMNIST | None,
+    model: nn.Module,
+    validation: Images,
+    data: Images | None,
     settings: BudgetSettings,
     report: Report,
 ) -> Record:
@@ -95,9 +96,12 @@ def _of_model(
     }
     if data is not None:
         told["data"] = _curves(model, data, _collect(model, data, settings), threshold, settings)
+    usual = validation if data is None else data
+    if not isinstance(usual, ClutteredMNIST):
+        return told
     told["beyond"] = []
     free = _for_any_canvas(model)
-    for images in beyond(validation if data is None else data, settings):
+    for images in beyond(usual, settings):
         report(f"{images.rules}")
         answers = _collect(free, images, settings)
         told["beyond"].append(
@@ -140,8 +144,8 @@ def _collect(model: nn.Module, data: Data, settings: BudgetSettings) -> Answers:
     return collect_answers(model, data, max_k=settings.max_k, batch_size=settings.batch_size)
 
 
-def _for_any_canvas(model: DynamicCapacityNetwork) -> DynamicCapacityNetwork:
+def _for_any_canvas(model: nn.Module) -> nn.Module:
     """The same network, sharing its layers, for images of any size: its top has a global pool."""
-    free = copy.copy(model)
+    free: Any = copy.copy(model)
     free.image_shape = None
     return free

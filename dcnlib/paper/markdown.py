@@ -1,9 +1,17 @@
 """Rows as Markdown."""
 
+from collections.abc import Sequence
+
 
 def p_value_text(p: float) -> str:
     """A p value as the tables give it: three decimals, or that it is smaller."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def spread_text(errors: Sequence[float]) -> str:
+    """Mean and range of error rates in %, or the one that there is."""
+    mean = f"{100 * sum(errors) / len(errors):.2f}"
+    return mean if len(errors) == 1 else f"{mean} ({100 * min(errors):.2f}..{100 * max(errors):.2f})"
 
 
 def markdown_table(rows: list[list[str]]) -> str:

@@ -20,12 +20,27 @@ class WrongAlone(NamedTuple):
         """McNemar's, exact and two-sided."""
         return mcnemar_p_value(*self)
 
+    def __str__(self) -> str:
+        return f"{self.this}, {self.other} ({p_value_text(self.p_value)})"
+
 
 def wrong_alone(this: Record, other: Record, split: str = "test") -> WrongAlone:
     """Compare two runs by their wrong images of a split. Raises ValueError if these aren't the same images."""
     check_same_images(this, other, split)
     mine, theirs = wrong_images(this, split), wrong_images(other, split)
     return WrongAlone(len(mine - theirs), len(theirs - mine))
+
+
+def wrong_alone_at(this: Record, other: Record, k: int) -> WrongAlone:
+    """Compare two runs by their wrong test images with k patches. Raises ValueError if these aren't the same images."""
+    check_same_images(this, other)
+    mine, theirs = (set(at_k(record, k)["wrong"]) for record in (this, other))
+    return WrongAlone(len(mine - theirs), len(theirs - mine))
+
+
+def at_k(record: Record, k: int) -> Record:
+    """What a run's record says of the test with k patches. A model that chooses none has only one way to answer."""
+    return record["test"] if record["model"].get("k", k) == k else record["test_ways"][f"k{k}"]
 
 
 def check_same_images(this: Record, other: Record, split: str = "test") -> None:

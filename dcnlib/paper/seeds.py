@@ -1,10 +1,10 @@
 """Table 1 with several seeds, from the records alone: how models differ, and how much seeds of one model do."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import combinations
 
-from dcnlib.paper.markdown import markdown_table, p_value_text
-from dcnlib.paper.pairs import WrongAlone, wrong_alone
+from dcnlib.paper.markdown import markdown_table, spread_text
+from dcnlib.paper.pairs import wrong_alone
 from dcnlib.paper.reported import TITLES
 from dcnlib.paper.runs import VIEWS
 from dcnlib.utils.records import Record, load_record
@@ -63,21 +63,11 @@ def _view_table(runs: dict[str, dict[int, Record]]) -> str:
                 TITLES[row],
                 ", ".join(map(str, epochs)),
                 ", ".join(map(str, records)),
-                _spread([record["test"]["error"] for record in records.values()]),
+                spread_text([record["test"]["error"] for record in records.values()]),
                 ", ".join(f"{100 * record['test']['error']:.2f}" for record in records.values()),
-                _spread([record["validation"]["error"] for record in records.values()]),
-                _told(among),
-                _told(beside),
+                spread_text([record["validation"]["error"] for record in records.values()]),
+                "; ".join(map(str, among)),
+                "; ".join(map(str, beside)),
             ]
         )
     return markdown_table(rows)
-
-
-def _spread(errors: list[float]) -> str:
-    """Mean and range in %, or the one error that there is."""
-    mean = f"{100 * sum(errors) / len(errors):.2f}"
-    return mean if len(errors) == 1 else f"{mean} ({100 * min(errors):.2f}..{100 * max(errors):.2f})"
-
-
-def _told(pairs: Iterable[WrongAlone]) -> str:
-    return "; ".join(f"{pair.this}, {pair.other} ({p_value_text(pair.p_value)})" for pair in pairs)

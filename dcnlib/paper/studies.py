@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from dcnlib.paper.markdown import markdown_table, p_value_text
-from dcnlib.paper.pairs import WrongAlone, check_same_images
+from dcnlib.paper.markdown import markdown_table
+from dcnlib.paper.pairs import at_k, check_same_images, wrong_alone_at
 from dcnlib.paper.runs import HINT_RUNS, K_RUNS, TEST_KS, TRAIN_KS, StudyRun
 from dcnlib.utils.records import Record, load_record
 
@@ -31,9 +31,9 @@ def patches_table(load: Load = load_record) -> str:
     for k in TRAIN_KS:
         if (record := records.get(f"dcn-k{k}-hints")) is None:
             continue
-        beside = _wrong_alone(record, usual, k) if usual is not None and record is not usual else None
+        beside = wrong_alone_at(record, usual, k) if usual is not None and record is not usual else None
         errors = [f"**{error}**" if used == k else error for used, error in zip(TEST_KS, _errors(record), strict=True)]
-        rows.append([f"k = {k}", *errors, _told(beside)])
+        rows.append([f"k = {k}", *errors, "" if beside is None else str(beside)])
     return f"{markdown_table(rows)}\n\n{_note(records.values())} In bold: used as trained."
 
 
@@ -69,22 +69,8 @@ def _records(runs: Iterable[StudyRun], load: Load) -> dict[str, Record]:
     return found
 
 
-def _at(record: Record, k: int) -> Record:
-    """The record of the test with k patches."""
-    return record["test"] if k == record["model"]["k"] else record["test_ways"][f"k{k}"]
-
-
 def _errors(record: Record) -> list[str]:
-    return [f"{100 * _at(record, k)['error']:.2f}" for k in TEST_KS]
-
-
-def _wrong_alone(this: Record, other: Record, k: int) -> WrongAlone:
-    mine, theirs = (set(_at(record, k)["wrong"]) for record in (this, other))
-    return WrongAlone(len(mine - theirs), len(theirs - mine))
-
-
-def _told(pair: WrongAlone | None) -> str:
-    return "" if pair is None else f"{pair.this}, {pair.other} ({p_value_text(pair.p_value)})"
+    return [f"{100 * at_k(record, k)['error']:.2f}" for k in TEST_KS]
 
 
 def _note(records: Iterable[Record]) -> str:

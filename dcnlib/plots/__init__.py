@@ -40,6 +40,7 @@ MODELS = {
     "draw": VERMILLION,
     "perturbed-topk": "#000000",
     "soft-attention": GREY,
+    "dcn-every-k": "#882255",
 }
 MAP_COLORS = plt.get_cmap("viridis").with_extremes(bad="#bbbbbb")
 

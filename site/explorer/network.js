@@ -55,6 +55,23 @@ export async function refine(look, k) {
   return { probabilities: softmax(logits.data), milliseconds: performance.now() - begun };
 }
 
+/** The entropy of probabilities, in nats. */
+export function entropyOf(probabilities) {
+  return -probabilities.reduce((sum, share) => sum + (share > 0 ? share * Math.log(share) : 0), 0);
+}
+
+/** A closer look with more patches after each round, until the entropy is below so many nats: k beside what `refine` says. */
+export async function untilSure(look, below, rounds) {
+  let answer = { k: 0, ...(await refine(look, 0)) };
+  let milliseconds = 0;
+  for (const k of rounds) {
+    if (entropyOf(answer.probabilities) < below) break;
+    answer = { k, ...(await refine(look, k)) };
+    milliseconds += answer.milliseconds;
+  }
+  return { ...answer, milliseconds };
+}
+
 /** What the fine model says, which looks closely everywhere. */
 export async function fineModel(pixels) {
   const network = await session("fine");

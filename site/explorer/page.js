@@ -1,6 +1,6 @@
 // The page: what is chosen, and what is shown of the answers.
 import { clutter, DIGIT } from "./clutter.js";
-import { fineModel, firstLook, MAP, refine, SIDE } from "./network.js";
+import { entropyOf, fineModel, firstLook, MAP, refine, SIDE, untilSure } from "./network.js";
 import { prepare, read, toDigit } from "./pictures.js";
 
 const at = (id) => document.getElementById(id);
@@ -79,25 +79,31 @@ function showPredictions(column, color, probabilities) {
 /** The answers for the image at hand. A new k needs no new first look. */
 async function answer() {
   const request = ++latest;
-  const k = Number(at("k").value);
   const { pixels, truth, notes } = shown;
-  at("k-shown").textContent = k;
+  const [sure, below, asked] = [at("sure").checked, Number(at("below").value), Number(at("k").value)];
+  if (!sure) at("k-shown").textContent = asked;
   shown.look ??= await firstLook(pixels);
   const look = shown.look;
-  const after = await refine(look, k);
+  const after = sure ? await untilSure(look, below, data.rounds) : { k: asked, ...(await refine(look, asked)) };
   if (request !== latest) return;
+  const { k } = after;
+  at("k").value = k;
+  at("k-shown").textContent = k;
   showPicture(pixels, look, k);
   showPredictions(1, "before", look.probabilities);
   showPredictions(2, "after", after.probabilities);
   const [first, last] = [argmax(look.probabilities), argmax(after.probabilities)];
-  const told = truth === null ? "" : last === truth ? ` Right: it is a ${truth}.` : ` Wrong: it is a ${truth}.`;
+  const verdict = truth === null ? "" : last === truth ? ` Right: it is a ${truth}.` : ` Wrong: it is a ${truth}.`;
   at("verdict").textContent =
     `Before the closer look: ${first} (${percent(look.probabilities[first])}). ` +
-    `After ${k} patch${k === 1 ? "" : "es"}: ${last} (${percent(after.probabilities[last])}).${told}`;
-  at("notes").textContent = notes.join("; ");
-  const share = percent(data.costs[k] / data.fineCost);
+    `After ${k} patch${k === 1 ? "" : "es"}: ${last} (${percent(after.probabilities[last])}).${verdict}`;
+  const doubt = entropyOf(after.probabilities);
+  const told = sure ? [`${doubt < below ? "sure" : "still in doubt"}: ${doubt.toFixed(3)} nats`] : [];
+  at("notes").textContent = [...notes, ...told].join("; ");
+  const cost = sure ? data.roundCosts[[0, ...data.rounds].indexOf(k)] : data.costs[k];
+  const share = percent(cost / data.fineCost);
   at("cost").textContent =
-    `Cost: ${millions(data.costs[k])} multiplications, ${share} of the fine model's ${millions(data.fineCost)}. ` +
+    `Cost: ${millions(cost)} multiplications, ${share} of the fine model's ${millions(data.fineCost)}. ` +
     `Time in this browser: ${(look.milliseconds + after.milliseconds).toFixed(1)} ms.`;
   document.documentElement.dataset.answered = request;
   await compare(request);
@@ -207,7 +213,11 @@ async function begin() {
   at("again").addEventListener("click", () => inClutter(shown.digit, shown.truth));
   at("file").addEventListener("change", chooseFile);
   at("invert").addEventListener("change", chooseFile);
-  at("k").addEventListener("input", () => answer().catch(report));
+  at("k").addEventListener("input", () => {
+    at("sure").checked = false;
+    answer().catch(report);
+  });
+  for (const id of ["sure", "below"]) at(id).addEventListener("change", () => answer().catch(report));
   listenToDrawing();
   await chooseImage(0);
 }

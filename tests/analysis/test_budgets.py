@@ -110,6 +110,8 @@ def test_a_threshold_keeps_within_each_budget(dcn, data):
         ({"multiplications": math.nan}, "multiplications must be a positive number, got nan"),
         ({"milliseconds": -1}, "milliseconds must be a positive number, got -1"),
         ({"error": 0.1, "max_k": 36}, r"must be 0\.\.35, got 36"),
+        ({"error": 0.1, "max_k": 0}, "max_k must be at least 1"),
+        ({"error": 0.1, "batch_size": 0}, "batch_size must be at least 1, got 0"),
     ],
 )
 def test_budgets_that_make_no_sense_are_refused(dcn, data, budgets, message):

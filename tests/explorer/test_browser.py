@@ -191,6 +191,30 @@ def test_k_moves_by_keyboard_and_by_pointer(lab, data, dcn):
     explorer.check(dcn, data[FIRST_IMAGE][0], k=16)
 
 
+def test_it_looks_until_it_is_sure_and_a_k_of_ones_own_ends_that(lab, data, dcn):
+    explorer = OnPage(lab)
+    explorer.begin(k=3)
+    image = data[FIRST_IMAGE][0]
+    switch, nats = explorer.root.get_by_label("Look until sure"), explorer.root.get_by_label("Sure below, in nats")
+    switch.check()
+    for below in (0.3, 0.1, 5):
+        nats.fill(str(below))
+        nats.press("Enter")
+        explorer.settle()
+        look = dcn.adaptive(image[None], below)
+        explorer.check(dcn, image, k=int(look.patches_used))
+        said = "sure" if look.doubt.item() < below else "still in doubt"
+        expect(explorer.root.locator(".dcn-sure")).to_have_text(f"{said}: {look.doubt.item():.3f} nats")
+        explorer.shoot(f"lab-until-sure-{below}")
+    nats.fill("-1")
+    nats.press("Enter")
+    expect(explorer.alert).to_contain_text("must be 0 or more")
+    explorer.slider.press("ArrowRight")
+    explorer.check(dcn, image, k=1)
+    expect(switch).not_to_be_checked()
+    expect(explorer.root.locator(".dcn-sure")).to_have_count(0)
+
+
 def drag(explorer: OnPage, from_share: float, to_share: float) -> None:
     """Drag the slider's handle between two places, given as shares of its length."""
     explorer.slider.scroll_into_view_if_needed()

@@ -24,6 +24,7 @@ from dcnlib import (
     plots,
     select_patches,
 )
+from dcnlib.analysis.cost import count_rounds
 from dcnlib.analysis.looks import MOST_PATCHES, find_changes, look_at_cells, looks, with_policy
 from dcnlib.core.policies import POLICIES, oracle_scores
 from dcnlib.explorer.plots import show_changes, show_look, show_sweep, show_view
@@ -227,9 +228,31 @@ def test_random_cells_leave_the_generator_alone(explorer):
     assert torch.equal(torch.rand(4), expected)
 
 
+@pytest.mark.parametrize("policy", ["entropy-gradient", "random", "oracle"])
+def test_until_sure_is_what_the_network_does(explorer, dcns, policy):
+    """Patches by hand leave it, and so does a k of one's own."""
+    dcn, stopped = dcns[MODEL], set()
+    for index in range(12):
+        view = explorer.view(Choices(MODEL, index=index, policy=policy, entropy_below=0.05))
+        k, look = view.sure.patches, view.looks[view.sure.patches]
+        assert k == next((n for n in (0, 1, 2, 4, 8) if view.looks[n].entropy_after < 0.05), 16)
+        assert view.sure.entropy == pytest.approx(look.entropy_after, rel=1e-3, abs=1e-5)
+        stopped.add(k)
+        if policy == "entropy-gradient":
+            assert dcn.adaptive(view.subject.image[None], 0.05).patches_used.item() == k
+            rounds = (1, 2, 4, 8, 16)
+            assert view.sure.multiplications == count_rounds(dcn, rounds)[(0, *rounds).index(k)]
+    assert len(stopped) >= 2
+    assert explorer.view(Choices(MODEL, policy=policy, entropy_below=0)).sure.patches == 16
+    assert explorer.view(Choices(MODEL, policy=policy, entropy_below=1e9)).sure.patches == 0
+    assert explorer.view(Choices(MODEL, policy=policy, entropy_below=0.05, cells=(3,))).sure is None
+    assert explorer.view(Choices(MODEL, policy=policy)).sure is None
+
+
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
+        (Choices(MODEL, entropy_below=-0.1), r"must be 0 or more .*, got -0\.1"),
         (Choices("cnn"), "model must be one of dcn-k8-hints"),
         (Choices(MODEL, policy="best"), "policy must be one of entropy-gradient"),
         (Choices(MODEL, source="camera"), "source must be one of validation"),  # type: ignore[arg-type]
@@ -385,6 +408,11 @@ def test_a_choice_is_answered_under_its_number(widget):
     assert widget.view["games"] == 1
     widget._receive(widget, {"kind": "forget"}, [])
     assert (widget.view["games"], widget.view["hand"]) == (0, None)
+    assert widget.view["sure"] is None
+    widget.choose(entropy_below=1e9)
+    sure = widget.view["sure"]
+    assert (sure["patches"], sure["multiplications"]) == (0, widget.view["multiplications"][0])
+    assert widget.view["chosen"]["entropy_below"] == 1e9
 
 
 def test_an_upload_arrives_by_message(widget, data):

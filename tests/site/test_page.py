@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from dcnlib import load_cluttered, load_pretrained, predict
+from dcnlib.analysis.cost import count_rounds
 from dcnlib.data.pictures import read_picture
 from dcnlib.models.tasks import ClutteredMNISTTask
 from dcnlib.utils.files import project_root
@@ -112,6 +113,27 @@ def test_every_k_answers_as_the_library_does(page):
     theirs = torch.stack([expected[k].softmax(1) for k in ALL_K], dim=1)
     assert torch.equal(here.argmax(2), theirs.argmax(2))
     assert (here - theirs).abs().max() < 1e-4
+
+
+def test_it_looks_until_it_is_sure(page):
+    images, _ = load_cluttered("all", source="embedded")[[141]]
+    dcn = load_pretrained("dcn-k8-hints").eval()
+    used = []
+    page.locator("#sure").check()
+    for below in ("0.3", "0.1", "5"):
+        look = dcn.adaptive(images, float(below))
+        used.append(int(look.patches_used))
+        page.locator("#below").fill(below)
+        page.locator("#below").press("Enter")
+        said = "sure" if look.doubt.item() < float(below) else "still in doubt"
+        expect(page.locator("#notes")).to_have_text(f"{said}: {look.doubt.item():.3f} nats")
+        expect(page.locator("#verdict")).to_contain_text(f"After {used[-1]} patch")
+        cost = count_rounds(dcn, (1, 2, 4, 8, 16))[(0, 1, 2, 4, 8, 16).index(used[-1])]
+        expect(page.locator("#cost")).to_contain_text(f"Cost: {cost / 1e6:.1f} million")
+    assert len(set(used)) > 1
+    page.locator("#k").fill("8")
+    expect(page.locator("#sure")).not_to_be_checked()
+    expect(page.locator("#notes")).to_have_text("")
 
 
 @pytest.mark.parametrize("invert", [None, True, False])

@@ -28,6 +28,7 @@ COLORS = {
 }
 FOLDER = Path(__file__).parent
 Covered = int | tuple[int, int] | None  # from what row and column on cells never reach the output
+CHOSEN = ("source", "index", "seed", "model", "policy", "entropy_below")  # what a refused choice goes back to
 MOST_UPLOADED = 5_000_000  # bytes of a file: Jupyter's server takes no messages of more than 10 MB
 
 
@@ -136,7 +137,7 @@ class ExplorerWidget(_Widget):
         hand = view.hand
         return {
             "request": request,
-            "chosen": {name: getattr(view.choices, name) for name in ("source", "index", "seed", "model", "policy")},
+            "chosen": {name: getattr(view.choices, name) for name in CHOSEN},
             "title": view.subject.title,
             "notes": view.subject.notes,
             "truth": view.subject.label,
@@ -168,6 +169,8 @@ class ExplorerWidget(_Widget):
                 "gradients": _look(hand.gradients),
                 "multiplications": hand.multiplications,
             },
+            "sure": view.sure and vars(view.sure),
+            "calibrated": dcn.entropy_below,
             "games": view.games,
             "yours": vars(view.your_score),
             "gradients": vars(view.gradients_score),

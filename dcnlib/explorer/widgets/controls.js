@@ -1,6 +1,7 @@
 // What the explorer is operated with: image, model, policy, and k.
 
 const PLAY_MILLISECONDS = 450;
+const USUAL_NATS = 0.1; // below which a network counts as sure, if none was calibrated for it
 
 function buildControls(model, choose, setK) {
   const { models, policies, sources, images, item, mostBytes } = model.get("options");
@@ -79,6 +80,28 @@ function buildControls(model, choose, setK) {
   });
   const value = make("output", { class: "dcn-k" });
   const play = make("button", { type: "button", class: "dcn-play", onclick: () => (timer ? stop() : start()) });
+  const commitNats = () => {
+    typed = null;
+    if (sure.checked && Number(nats.value) !== standing(model).entropy_below) choose({ entropy_below: Number(nats.value) });
+  };
+  const nats = make("input", {
+    type: "number",
+    min: 0,
+    step: 0.01,
+    "aria-label": "Sure below, in nats",
+    oninput: ({ target }) => (typed = target),
+    onchange: commitNats,
+    onblur: () => (typed = null),
+    onkeydown: (event) => event.key === "Enter" && commitNats(),
+  });
+  const sure = make("input", {
+    type: "checkbox",
+    "aria-label": "Look until sure",
+    onchange: () => {
+      stop();
+      choose({ entropy_below: sure.checked ? Number(nats.value) : null });
+    },
+  });
 
   async function upload() {
     const [picked] = file.files;
@@ -103,10 +126,10 @@ function buildControls(model, choose, setK) {
   }
   function start() {
     const most = model.get("view").looks.length - 1;
-    if (model.get("k") >= most) setK(0);
+    if (kOf(model) >= most) setK(0);
     timer = setInterval(() => {
-      setK(model.get("k") + 1);
-      if (model.get("k") >= most) stop();
+      setK(kOf(model) + 1);
+      if (kOf(model) >= most) stop();
     }, PLAY_MILLISECONDS);
     tellPlaying();
   }
@@ -122,6 +145,8 @@ function buildControls(model, choose, setK) {
     inverted,
     labelled("Model", modelName),
     labelled("Policy", policy),
+    labelled("Until sure", sure),
+    labelled("below, nats", nats),
     make("div", { class: "dcn-slider" }, play, slider, value),
   );
 
@@ -130,13 +155,15 @@ function buildControls(model, choose, setK) {
     stop,
     onPlay: (listener) => (told = listener),
     show(view, choices, k, playing) {
-      for (const input of [slider, play, policy]) input.disabled = playing;
+      for (const input of [slider, play, policy, sure, nats]) input.disabled = playing;
       slider.max = view.looks.length - 1;
       slider.value = k;
       value.textContent = `k = ${k}`;
       for (const [name, input] of Object.entries({ source, index, seed, model: modelName, policy })) {
         if (input !== typed) input.value = choices[name];
       }
+      sure.checked = choices.entropy_below !== null;
+      if (nats !== typed) nats.value = choices.entropy_below ?? Number((view.calibrated ?? USUAL_NATS).toPrecision(3));
       invert.value = String(choices.invert);
       inverted.hidden = choices.source !== "upload";
       numbered.hidden = choices.source === "upload";

@@ -68,12 +68,28 @@ function standing(explorer) {
 }
 
 /** Ask an explorer's Python for another view: it answers the latest request. Patches by hand are left behind; in a game,
- * where truth and policy are hidden, one begins with none. */
+ * where truth and policy are hidden, one begins with none. Whoever chooses by hand doesn't look until sure. */
 function choose(explorer, changes = {}) {
   const choices = standing(explorer);
   const cells = explorer.get("playing") ? [] : null;
-  explorer.set("choices", { ...choices, cells, ...changes, request: choices.request + 1 });
+  const chosen = { ...choices, cells, ...changes, request: choices.request + 1 };
+  if (chosen.cells !== null) chosen.entropy_below = null;
+  explorer.set("choices", chosen);
   explorer.save_changes();
+}
+
+/** How many patches of the policy are shown: the user's k, or as many as it took to be sure. */
+function kOf(explorer) {
+  const { sure } = explorer.get("view");
+  return sure !== null && explorer.get("choices").entropy_below !== null ? sure.patches : explorer.get("k");
+}
+
+/** Show k patches of the policy: whoever chooses k doesn't choose by hand, nor looks until sure. */
+function chooseK(explorer, k) {
+  explorer.set("k", k);
+  explorer.save_changes();
+  const { cells, entropy_below } = explorer.get("choices");
+  if (cells !== null || entropy_below !== null) choose(explorer, { entropy_below: null });
 }
 
 /** A widget's root, with the palette that Python hands over as CSS variables. */

@@ -29,9 +29,7 @@ function render({ model, el }) {
   el.append(root);
 
   function setK(k) {
-    model.set("k", Math.max(0, Math.min(k, model.get("view").looks.length - 1)));
-    model.save_changes();
-    if (model.get("choices").cells !== null) ask({});
+    chooseK(model, Math.max(0, Math.min(k, model.get("view").looks.length - 1)));
   }
 
   /** Hide truth and policy, and begin without a patch; or show them. */
@@ -56,7 +54,7 @@ function render({ model, el }) {
 
   function shown() {
     const view = model.get("view");
-    return model.get("choices").cells !== null && view.hand ? view.hand.look : view.looks[model.get("k")];
+    return model.get("choices").cells !== null && view.hand ? view.hand.look : view.looks[kOf(model)];
   }
 
   function draw() {
@@ -73,10 +71,16 @@ function render({ model, el }) {
     saliency.show(view, look);
     bars.show(view, look, byHand, playing);
     strip.show(view, look, byHand);
-    meters.show(view, look, byHand ? view.hand.multiplications : view.multiplications[look.cells.length], byHand, playing);
+    meters.show(view, look, spent(view, look, byHand), byHand, playing);
     hand.show(view, byHand, playing);
     root.dataset.k = look.cells.length;
     root.dataset.request = view.request;
+  }
+
+  function spent(view, look, byHand) {
+    if (byHand) return view.hand.multiplications;
+    const sure = view.sure !== null && model.get("choices").entropy_below !== null;
+    return sure ? view.sure.multiplications : view.multiplications[look.cells.length];
   }
 
   let pending = 0;

@@ -9,7 +9,7 @@ async function render({ model, el }) {
   function load(index) {
     explorer.set("k", k);
     explorer.set("playing", false); // the picture's caption has told the answers
-    choose(explorer, { source: "validation", index, model: name, policy });
+    choose(explorer, { source: "validation", index, model: name, policy, entropy_below: null });
     explorer.trigger("dcn:reveal");
   }
 

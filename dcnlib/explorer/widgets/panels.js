@@ -19,10 +19,16 @@ function showVerdict(element, view, look, byHand, playing) {
     ),
     make("span", {}, `with ${patches} `, make("b", { class: "dcn-after" }, view.classes[after]), ` ${percent(look.after[after])}`),
     make("span", { class: `dcn-mark dcn-${mark}` }, { right: "✓ right", wrong: "✗ wrong", "": "" }[mark]),
+    view.sure && !byHand ? make("span", { class: "dcn-sure" }, tellSure(view)) : "",
     view.notes.length ? make("span", { class: "dcn-notes" }, view.notes.join("; ")) : "",
   );
   if (said.textContent === element.textContent) return; // a screen reader would say it again
   element.replaceChildren(...said.childNodes);
+}
+
+function tellSure({ sure, chosen }) {
+  const doubt = `${sure.entropy.toFixed(3)} nats`;
+  return sure.entropy < chosen.entropy_below ? `sure: ${doubt}` : `still in doubt: ${doubt}`;
 }
 
 function buildBars() {

@@ -15,11 +15,7 @@ async function render({ model, el }) {
       "button",
       {
         type: "button",
-        onclick: () => {
-          explorer.set("k", k);
-          explorer.save_changes();
-          if (explorer.get("choices").cells !== null) choose(explorer);
-        },
+        onclick: () => chooseK(explorer, k),
       },
       scene.svg,
       caption,
@@ -58,15 +54,15 @@ async function render({ model, el }) {
     mark();
   }
   function mark() {
-    [...grid.children].forEach((button, k) => button.setAttribute("aria-pressed", k === explorer.get("k")));
+    [...grid.children].forEach((button, k) => button.setAttribute("aria-pressed", k === kOf(explorer)));
   }
 
   explorer.on("change:view change:playing", draw);
-  explorer.on("change:k", mark);
+  explorer.on("change:k change:choices", mark);
   draw();
   return () => {
     explorer.off("change:view change:playing", draw);
-    explorer.off("change:k", mark);
+    explorer.off("change:k change:choices", mark);
   };
 }
 

@@ -1,0 +1,93 @@
+"""The networks for every budget by the records of their runs: beside networks of one k, and each choice's worth."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TypeVar
+
+from dcnlib.paper.markdown import markdown_table, spread_text
+from dcnlib.paper.pairs import at_k, wrong_alone_at
+from dcnlib.paper.runs import EQUAL_EPOCHS, EVERY_K_RUNS, TEST_KS, TRAIN_KS, EveryKRun, StudyRun
+from dcnlib.utils.records import Record, load_record
+
+Key = TypeVar("Key")
+Load = Callable[[str], Record]
+SEED_RUNS = tuple(run for run in EVERY_K_RUNS if not run.choice)
+# What is trained for one budget alone, as long and by the same recipe: k = 0 is the coarse model's.
+ONE_K = {
+    0: StudyRun("coarse", EQUAL_EPOCHS).name,
+    **{k: StudyRun(f"dcn-k{k}-hints", EQUAL_EPOCHS).name for k in TRAIN_KS},
+}
+CHOICES = {  # what differs in a run of the ablation, by its `choice`
+    "share0": "no share of the loss for the first prediction",
+    "share0.25": "a quarter of it",
+    "fixed": "k = 16 in every step",
+    "reciprocal": "k drawn as 1 / k",
+    "no-hints": "no hints",
+    "hints1": "hints of weight 1",
+    "no-means": "the last weights, not their running means",
+}
+
+
+def seeds_of(record: Record) -> dict[int, Record]:
+    """What a record of `run_budgets` says of the network for every budget, by seed. Raises ValueError if nothing."""
+    found = {run.seed: record["models"][run.name] for run in SEED_RUNS if run.name in record["models"]}
+    if not found:
+        raise ValueError(f"the record is of {', '.join(record['models'])}, and none is the network for every budget")
+    return found
+
+
+def each_k_table(load: Load = load_record) -> str:
+    """Markdown: with each k, the network for every budget beside one that was trained with that k alone.
+
+    load: as for `results_table`. Raises FileNotFoundError if the former has no record; of the others, those without
+    are left out.
+    """
+    ours, others = _records(SEED_RUNS, load), _found(ONE_K.items(), load)
+    title = "wrong alone: for every budget, for this k alone (p)"
+    rows = [["patches", "for every budget, %", "for this k alone, %", title, "significantly worse"]]
+    for k, other in others.items():
+        pairs = [wrong_alone_at(record, other, k) for record in ours.values()]
+        worse = sum(pair.this > pair.other and pair.p_value < 0.05 for pair in pairs)
+        rows.append(
+            [
+                f"k = {k}",
+                spread_text([at_k(record, k)["error"] for record in ours.values()]),
+                f"{100 * at_k(other, k)['error']:.2f}",
+                "; ".join(map(str, pairs)),
+                f"{worse} of {len(pairs)} seeds" if worse else "no",
+            ]
+        )
+    return markdown_table(rows)
+
+
+def ablation_table(load: Load = load_record) -> str:
+    """Markdown: test errors with each k of the network for every budget, and with each of its choices made otherwise.
+
+    In bold what McNemar's test tells apart from the first row, at 5 %. load: as for `each_k_table`.
+    """
+    records = _records(EVERY_K_RUNS, load)
+    usual = next(iter(records.values()))
+    rows = [["the network for every budget", *(f"k = {k}" for k in TEST_KS)]]
+    for run, record in records.items():
+        errors = []
+        for k in TEST_KS:
+            error, apart = f"{100 * at_k(record, k)['error']:.2f}", wrong_alone_at(record, usual, k).p_value < 0.05
+            errors.append(f"**{error}**" if apart else error)
+        rows.append([CHOICES.get(run.choice, f"as it is, seed {run.seed}"), *errors])
+    return markdown_table(rows)
+
+
+def _records(runs: Iterable[EveryKRun], load: Load) -> dict[EveryKRun, Record]:
+    """The records that there are. Raises FileNotFoundError if none is of the network as it is."""
+    found = _found(((run, run.name) for run in runs), load)
+    if not any(run in found for run in SEED_RUNS):
+        raise FileNotFoundError("no run of the network for every budget has a record")
+    return found
+
+
+def _found(named: Iterable[tuple[Key, str]], load: Load) -> dict[Key, Record]:
+    found = {}
+    for key, name in named:
+        with suppress(FileNotFoundError):
+            found[key] = load(name)
+    return found
