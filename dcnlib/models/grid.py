@@ -28,7 +28,7 @@ class SpecJob(Job):
     settings' seed, fresh each epoch unless they are to be fixed.
 
     test_ks: numbers of patches that the model is tested with beside its own. begin: a trained model whose weights this
-    one begins with, as `begin_with` has it.
+    one begins with, as `begin_with` has it. freeze: parts of the model, such as fine, that stay as they begin.
     """
 
     spec: Spec
@@ -37,6 +37,7 @@ class SpecJob(Job):
     fixed: bool = False
     test_ks: tuple[int, ...] = ()
     begin: Path | None = None
+    freeze: tuple[str, ...] = ()
 
     def build(self) -> nn.Module:
         return self.spec.build()
@@ -51,7 +52,10 @@ class SpecJob(Job):
         return self.spec.describe()
 
     def start(self, model: nn.Module) -> Record | None:
-        return None if self.begin is None else begin_with(model, load_trained(self.begin))
+        told = None if self.begin is None else begin_with(model, load_trained(self.begin))
+        for part in self.freeze:
+            model.get_submodule(part).eval().requires_grad_(False)
+        return told
 
     def ways(self, model: nn.Module) -> dict[str, dict[str, Any]]:
         return super().ways(model) | {f"k{k}": {"k": k} for k in self.test_ks}

@@ -132,7 +132,7 @@ SIGN_RUNS: dict[SignRun, SignRun | None] = {
     SignRun("coarse", 64): None,
     SignRun("coarse", 128): SignRun("coarse", 64),
     SignRun("coarse"): SignRun("coarse", 128),
-    **{SignRun("dcn", 128, seed): SignRun("fine", 64) for seed in range(STUDY_SEEDS)},
+    **{SignRun("dcn", 128, seed): SignRun("fine", 128) for seed in range(STUDY_SEEDS)},
     **{SignRun("dcn", seed=seed): SignRun("dcn", 128, seed) for seed in range(STUDY_SEEDS)},
 }
 # What differs in each run of the ablation, one seed each: the first prediction's share of the loss, how k is drawn, the
