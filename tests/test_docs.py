@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch.utils.data import TensorDataset
 
-from dcnlib import load_cluttered, load_record
+from dcnlib import Geometry, load_cluttered, load_record
 from dcnlib.paper.aims import number_targets
 from dcnlib.paper.benchmark_tables import fastest_table, inference_table, milliseconds
 from dcnlib.paper.budget_tables import beyond_table, budgets_table, stops_table, until_sure_told
@@ -197,13 +197,26 @@ def test_the_picture_to_predict_is_the_image_of_the_ten_lines():
 
 
 def test_the_python_for_your_own_networks_runs(tmp_path, monkeypatch):
-    (own,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own_networks.md").read_text(), re.DOTALL)
+    own, _ = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own_networks.md").read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     data = TensorDataset(torch.rand(64, 3, 64, 96), torch.arange(64) % 10)
     names = {"train_data": data, "validation_data": data}
     exec(own, names)
     assert len(names["record"]["curves"]["train_loss"]) == 5
     assert (tmp_path / "runs" / "mine" / "weights.safetensors").is_file()
+
+
+def test_the_python_from_one_trained_network_runs(tmp_path, monkeypatch):
+    """In one epoch of few images: it takes some seconds, as a whole body is trained."""
+    _, code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own_networks.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    data = TensorDataset(torch.rand(16, 3, 64, 96), torch.arange(16) % 10)
+    names = {"train_data": data, "validation_data": data, "pictures": [image for image, _ in data]}
+    exec(code.replace("epochs=5", "epochs=1"), names)
+    assert names["dcn"].geometry == Geometry(stride=4, offset=-24, size=46)
+    assert len(names["record"]["curves"]["train_hint"]) == 1
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"whole", "hints", "together"}
 
 
 def test_what_is_said_of_every_budget_is_in_its_record():

@@ -5,6 +5,7 @@ gradient of the true label's loss and the digit's box. Neither is a bound: the b
 part of it is in doubt.
 """
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -85,7 +86,7 @@ def run_controls(
             "policy": policy_name(model),
             "k": model.k,
             "controls": {
-                control: control_rows(draws, reference, own.ks, model.geometry.size**2)
+                control: control_rows(draws, reference, own.ks, math.prod(model.geometry.sizes))
                 for control, draws in outcomes.items()
             },
         }

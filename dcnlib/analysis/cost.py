@@ -157,8 +157,7 @@ def _(model: DynamicCapacityNetwork, image: Tensor, k: int | None, policy: str |
     choice = _count(model.policy if policy is None else resolve_policy(policy), first)
     # A policy that asks for no prediction only needs what the second pass starts from.
     first_pass = top if first.predicted else start
-    size = model.geometry.size
-    per_patch = _count(model.fine, image.new_zeros(1, image.shape[1], size, size))
+    per_patch = _count(model.fine, image.new_zeros(1, image.shape[1], *model.geometry.sizes))
     cells = torch.arange(k, device=image.device)[None]
     second_pass = _count(first.passes.refined, cells, image.new_zeros(1, k, depth))
     discarded = k * first.passes.discarded

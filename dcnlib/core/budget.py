@@ -35,7 +35,7 @@ class AdaptiveAttention:
     saliency: Tensor  # M     (B, s1, s2), the last that was asked for; zeros for an image that was sure at first sight
     cells: Tensor  # I     (B, K) flat index i * s2 + j; -1 behind an image's last
     boxes: Tensor  # (B, K, 4) top, left, bottom, right in pixels, the last two excluded; zeros behind an image's last
-    patches: Tensor  # x_ij  (B, K, C, p, p), zeros behind an image's last
+    patches: Tensor  # x_ij  (B, K, C, p, q), zeros behind an image's last
     fine_vectors: Tensor  # f_f(x_ij)  (B, K, D), zeros behind an image's last
     refined_map: Tensor  # r     (B, D, s1, s2)
     logits: Tensor  # o     (B, L) or (B, P, L), before the softmax
@@ -114,7 +114,7 @@ def look_until_sure(
 ) -> AdaptiveAttention:
     """Look by a plan, from the first look at images (B, C, H, W).
 
-    score: looks -> scores of their cells (B, s1, s2). fine: patches (B, k, C, p, p) and the map -> vectors (B, k, D).
+    score: looks -> scores of their cells (B, s1, s2). fine: patches (B, k, C, p, q) and the map -> vectors (B, k, D).
     The doubt about a sequence is that about the whole of it, summed over positions, as in the saliency: an answer is
     wrong if any position is, and for positions that are independent given the image, the sum is the whole's entropy.
     """
@@ -126,7 +126,7 @@ def look_until_sure(
     logits, doubt, refined_map = coarse_logits.clone(), H.clone(), coarse_map.clone()
     saliency = H.new_zeros(batch, rows, columns)
     cells = torch.full((batch, plan.max_k), -1, device=images.device)
-    patches = images.new_zeros(batch, plan.max_k, images.shape[1], geometry.size, geometry.size)
+    patches = images.new_zeros(batch, plan.max_k, images.shape[1], *geometry.sizes)
     fine_vectors = coarse_map.new_zeros(batch, plan.max_k, depth)
     used = torch.zeros(batch, dtype=torch.int64, device=images.device)
 

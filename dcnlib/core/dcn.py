@@ -9,15 +9,18 @@ from torch import Tensor, nn
 
 from dcnlib.core.budget import AdaptiveAttention, Plan, look_until_sure, make_plan
 from dcnlib.core.every_k import TrainingK, check_every_k, draw_k
-from dcnlib.core.geometry import Geometry, derive_geometry
+from dcnlib.core.geometry import Geometry
 from dcnlib.core.hints import Hint, hint_between, vector_curves
 from dcnlib.core.look import Attention, CloseLook
+from dcnlib.core.measuring import find_geometry
 from dcnlib.core.network import CheckedNetwork, check_logits, explained
 from dcnlib.core.patches import extract_patches, gather_cells, replace_cells
 from dcnlib.core.policies import FirstLook, Policy, resolve_policy
 from dcnlib.core.saliency import cross_entropy
 from dcnlib.core.selection import check_cells, check_k, check_ks, most_of, select_patches
+from dcnlib.core.strips import LARGE, Strips, in_strips, rows_at_once
 from dcnlib.utils.checks import ImageShape, check_values
+from dcnlib.utils.tracing import traced_for
 
 Objective = Literal["sum", "convex"]
 
@@ -25,13 +28,13 @@ Objective = Literal["sum", "convex"]
 class DynamicCapacityNetwork(CheckedNetwork):
     """Cheap coarse layers everywhere, expensive fine layers on the k patches that would change the prediction most.
 
-    coarse: (B, C, H, W) -> (B, D, s1, s2). fine: patches (N, C, p, p) -> (N, D) or (N, D, 1, 1).
+    coarse: (B, C, H, W) -> (B, D, s1, s2). fine: patches (N, C, p, q) -> (N, D) or (N, D, 1, 1).
     top: (B, D, s1, s2) -> class scores (B, L), or (B, P, L) for P positions of a sequence. Any modules will do.
 
     k: patches per image, 0..cells; at a call also one for each, a tensor (B,) of whole numbers. policy: where they are,
     a name of `POLICIES` or a function of the `FirstLook`. Each call may have others, `dcn(images, k=..., policy=...)`.
     image_shape: (C, H, W); if given, the trio is checked against it here, else at the first call. geometry: where a
-    cell looks; worked out from the modules if they are sequences of convolutions and pools, else it must be given.
+    cell looks; read off the modules if they are sequences of convolutions and pools, else measured: `find_geometry`.
     hint_weight, objective, hint, first_share and training_k: see `loss`.
 
     Raises ValueError if the three don't fit each other, with what was found and what is needed.
@@ -68,7 +71,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
         self.fine = fine
         self.top = top
         self.k = int(k)
-        self.geometry = geometry if geometry is not None else derive_geometry(coarse, fine)
+        self.geometry = geometry if geometry is not None else find_geometry(coarse, fine, image_shape)
         self.policy = resolve_policy(policy)
         self.hint_weight = hint_weight
         self.objective = objective
@@ -76,6 +79,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
         self.first_share = first_share
         self.training_k: TrainingK = training_k
         self.entropy_below: float | None = None  # the threshold that was calibrated for `adaptive`
+        self._strips: Strips | None = None  # how the coarse layers run on large images, once there was one
         if image_shape is not None:
             check_k(k, self._count_cells(image_shape))
 
@@ -256,7 +260,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
         """Section 3.1, step by step."""
         k = cells.shape[1] if cells is not None else self.k if k is None else k
 
-        coarse_map = self.coarse(self._own("coarse", images))  # (B, D, s1, s2)
+        coarse_map = self._coarse_map(images)  # (B, D, s1, s2)
         self.geometry.check_map(coarse_map, images.shape[2], images.shape[3])
         first = FirstLook(self, images, coarse_map)  # o_c, H and M, once they are asked for
         used = None
@@ -268,11 +272,23 @@ class DynamicCapacityNetwork(CheckedNetwork):
             cells = _on_map(cells, coarse_map)
         return self._look_closer(first, cells, used)
 
+    def _coarse_map(self, images: Tensor) -> Tensor:
+        """c (B, D, s1, s2), of large images in eval mode strip by strip."""
+        pixels = images.shape[2] * images.shape[3]
+        if pixels <= LARGE or self.training or torch.compiler.is_compiling() or traced_for():
+            return self.coarse(self._own("coarse", images))
+        if self._strips is None:
+            self._strips = Strips.of(self.coarse, images)
+        if (field := self._strips.field) is None:
+            return self.coarse(self._own("coarse", images))
+        rows = rows_at_once(field, images.shape[3])
+        return in_strips(lambda strip: self.coarse(self._own("coarse", strip)), images, field, rows)
+
     def _look_closer(self, first: FirstLook, cells: Tensor, used: Tensor | None = None) -> CloseLook:
         """From the first look to the refined prediction, with the patches at cells (B, k), or only those `used`."""
         coarse_map = first.coarse_map
         rows, columns = coarse_map.shape[2:]
-        patches = extract_patches(first.images, cells, self.geometry, (rows, columns))  # (B, k, C, p, p)
+        patches = extract_patches(first.images, cells, self.geometry, (rows, columns))  # (B, k, C, p, q)
         if used is None:
             fine_vectors = self._fine_vectors(patches, coarse_map)  # (B, k, D)
         else:
@@ -284,7 +300,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
     @explained
     def follow(self, images: Tensor, plan: Plan, policy: str | Policy | None = None) -> AdaptiveAttention:
         """Look until sure by a plan that was made elsewhere, without a check of the images; see `adaptive`."""
-        coarse_map = self.coarse(self._own("coarse", images))
+        coarse_map = self._coarse_map(images)
         self.geometry.check_map(coarse_map, images.shape[2], images.shape[3])
         return look_until_sure(
             FirstLook(self, images, coarse_map),
@@ -307,7 +323,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
         return scores
 
     def _fine_vectors(self, patches: Tensor, coarse_map: Tensor) -> Tensor:
-        """All patches of all images go through in one batch: (B, k, C, p, p) -> (B, k, D)."""
+        """All patches of all images go through in one batch: (B, k, C, p, q) -> (B, k, D)."""
         batch, k = patches.shape[:2]
         if k == 0:
             return coarse_map.new_zeros(batch, 0, coarse_map.shape[1])
@@ -335,13 +351,13 @@ class DynamicCapacityNetwork(CheckedNetwork):
 
     def _check_fit(self, image_shape: ImageShape) -> int:
         channels, height, width = image_shape
-        size = self.geometry.size
+        high, wide = self.geometry.sizes
         coarse_map = self._try("coarse", 1, *image_shape)
         self.geometry.check_map(coarse_map, height, width)
-        vectors = self._try("fine", 1, channels, size, size)
+        vectors = self._try("fine", 1, channels, high, wide)
         if vectors.ndim < 2 or vectors.shape[0] != 1 or vectors[0].numel() != vectors.shape[1]:
             raise ValueError(
-                f"the fine layers must map a {size}x{size} patch to one vector, (N, D) or (N, D, 1, 1), "
+                f"the fine layers must map a {high}x{wide} patch to one vector, (N, D) or (N, D, 1, 1), "
                 f"got {tuple(vectors.shape)}"
             )
         depth = coarse_map.shape[1]

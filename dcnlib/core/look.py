@@ -18,7 +18,7 @@ class Attention:
     saliency: Tensor  # M     (B, s1, s2), the entropy gradient's norm, whichever policy chose
     cells: Tensor  # I     (B, k) flat index i * s2 + j, in the policy's order
     boxes: Tensor  # (B, k, 4) where the patches lie: top, left, bottom, right in pixels, the last two excluded
-    patches: Tensor  # x_ij  (B, k, C, p, p)
+    patches: Tensor  # x_ij  (B, k, C, p, q)
     fine_vectors: Tensor  # f_f(x_ij)  (B, k, D)
     refined_map: Tensor  # r     (B, D, s1, s2)
     logits: Tensor  # o     (B, L) or (B, P, L), before the softmax

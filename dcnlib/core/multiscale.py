@@ -55,10 +55,11 @@ class Pyramid:
     def __post_init__(self) -> None:
         if self.scales < 1:
             raise ValueError(f"scales must be at least 1, got {self.scales}")
-        if self.field.stride != self.patch.stride or self.field.offset != 0:
+        if self.field.strides != self.patch.strides or self.field.offsets != (0, 0):
             raise ValueError(f"field and patch must have one stride, and the field offset 0, got {self}")
         smallest = 2 ** (self.scales - 1)
-        if self.height % smallest or self.width % smallest or min(self.height, self.width) < smallest * self.field.size:
+        sides = zip((self.height, self.width), self.field.sizes, strict=True)
+        if any(side % smallest or side < smallest * field for side, field in sides):
             raise ValueError(
                 f"images of {self.height}x{self.width} pixels can't be seen at {self.scales} scales: each must be half "
                 f"as large as the one before, and the last hold a field of {self.field.size} pixels"
@@ -72,17 +73,17 @@ class Pyramid:
             height, width = self.height >> scale, self.width >> scale
             frames.append(Box(top, left, top + height, left + width))
             if scale == 0:
-                left = self._beyond(width)
+                left = self._beyond(width, axis=1)
             else:
-                top += self._beyond(height)
+                top += self._beyond(height, axis=0)
         return frames
 
     @property
     def regions(self) -> list[Box]:
         """Where each scale's cells lie on the canvas' map: those whose field is in the scale's frame."""
-        stride, size = self.field.stride, self.field.size
+        (down, across), (high, wide) = self.field.strides, self.field.sizes
         return [
-            Box(top // stride, left // stride, (bottom - size) // stride + 1, (right - size) // stride + 1)
+            Box(top // down, left // across, (bottom - high) // down + 1, (right - wide) // across + 1)
             for top, left, bottom, right in self.frames
         ]
 
@@ -94,7 +95,8 @@ class Pyramid:
     @property
     def map_shape(self) -> tuple[int, int]:
         """Rows and columns of the canvas' map."""
-        rows, columns = ((size - self.field.size) // self.field.stride + 1 for size in self.canvas_shape)
+        sides = zip(self.canvas_shape, self.field.sizes, self.field.strides, strict=True)
+        rows, columns = ((side - field) // stride + 1 for side, field, stride in sides)
         return rows, columns
 
     def pack(self, images: Tensor) -> Tensor:
@@ -119,7 +121,7 @@ class Pyramid:
 
     def locate_boxes(self, on_canvas: Tensor) -> tuple[Tensor, Tensor]:
         """As `locate`, from where patches lie on the canvas, (..., 4) in its pixels."""
-        row, column = ((on_canvas[..., side] - self.patch.offset) // self.patch.stride for side in (0, 1))
+        row, column = ((on_canvas[..., side] - self.patch.offsets[side]) // self.patch.strides[side] for side in (0, 1))
         scales, boxes = torch.full_like(row, -1), torch.zeros_like(on_canvas)
         for scale, (frame, region) in enumerate(zip(self.frames, self.regions, strict=True)):
             here = (region.top <= row) & (row < region.bottom) & (region.left <= column) & (column < region.right)
@@ -128,11 +130,11 @@ class Pyramid:
             boxes = torch.where(here[..., None], (on_canvas - corner) << scale, boxes)
         return scales, boxes
 
-    def _beyond(self, size: int) -> int:
-        """Where the next scale may begin, behind one of `size` pixels that begins on a cell: no patch reaches both."""
-        stride, patch = self.patch.stride, self.patch
-        last_patch_ends = (size - self.field.size) // stride * stride + patch.offset + patch.size
-        begin = max(size - patch.offset, last_patch_ends)  # a patch of the next scale begins `offset` from its frame
+    def _beyond(self, side: int, axis: int) -> int:
+        """Where the next scale may begin, behind one of `side` pixels that begins on a cell: no patch reaches both."""
+        stride, offset, patch = self.patch.strides[axis], self.patch.offsets[axis], self.patch.sizes[axis]
+        last_patch_ends = (side - self.field.sizes[axis]) // stride * stride + offset + patch
+        begin = max(side - offset, last_patch_ends)  # a patch of the next scale begins `offset` from its frame
         return -(-begin // stride) * stride
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dcnlib.core.saliency import cross_entropy
 from dcnlib.utils.checks import ImageShape, check_images, check_values
-from dcnlib.utils.modules import evaluation_mode
+from dcnlib.utils.modules import evaluation_mode, without_numbers
 
 Look = TypeVar("Look", bound=Callable[..., Any])
 
@@ -37,7 +37,7 @@ class CheckedNetwork(nn.Module):
         return self._tried[image_shape]
 
     def _check_fit(self, image_shape: ImageShape) -> int:
-        """Send one black image through the parts, see `_try`, and give the number of cells of its map.
+        """Send the shape of an image through the parts, see `_try`, and give the number of cells of its map.
 
         Raises ValueError if the parts don't fit each other.
         """
@@ -46,14 +46,23 @@ class CheckedNetwork(nn.Module):
     def _try(self, part: str, *shape: int, like: Tensor | None = None) -> Tensor:
         """What a part makes of zeros in eval mode, and with the random numbers of after left as they were.
 
-        like: has the zeros' type, by default the weights'. Raises ValueError, naming the part, if it doesn't take them.
+        On the meta device, where there are shapes and no numbers, so that it costs nothing at any size; a part that
+        can't be had there, or fails, is tried on numbers. like: has the zeros' type, by default the weights'. Raises
+        ValueError, naming the part, if it doesn't take them.
         """
         module, weights = self.get_submodule(part), next(self.parameters(), torch.zeros(()))
+        dtype = (weights if like is None else like).dtype
         name = part if part in ("layers", "scorer") else f"{part} layers"
         generators = torch.random.fork_rng([weights.device] if weights.is_cuda else [])
-        with torch.inference_mode(False), torch.no_grad(), generators, evaluation_mode(module):
-            zeros = torch.zeros(shape, dtype=(weights if like is None else like).dtype, device=weights.device)
-            output = try_module(name, module, zeros)
+        with torch.inference_mode(False), torch.no_grad(), generators:
+            try:
+                with torch.device("meta"):
+                    zeros = torch.zeros(shape, dtype=dtype)
+                    output = try_module(name, without_numbers(module), zeros)
+            except Exception:  # whatever it is: with numbers it works, or says in its own words why not
+                zeros = torch.zeros(shape, dtype=dtype, device=weights.device)
+                with evaluation_mode(module):
+                    output = try_module(name, module, zeros)
         if zeros._version:
             self._in_place.add(part)
         return output

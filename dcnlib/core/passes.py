@@ -9,6 +9,7 @@ touch a refined cell. The tests hold it to the definition, gradients included.
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import torch
@@ -19,6 +20,8 @@ from dcnlib.core.geometry import flatten
 from dcnlib.core.patches import gather_cells, replace_cells
 from dcnlib.core.saliency import attention_pass
 from dcnlib.utils.tracing import traced_for
+
+BAND = 4096  # windows of one image that are worked on together
 
 
 class GlobalMaxPool(nn.Module):
@@ -135,14 +138,23 @@ class MaxPoolTop(NamedTuple):
                             return cls(conv, norm, last[0], positions)
         return None
 
-    def running_norm(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """The norm's output (B, F, S1, S2) under its running statistics, and its derivative by the input (F,)."""
+    def running_norm(self, windows: Tensor) -> Tensor:
+        """The norm's output (B, F, S1, S2) under its running statistics."""
         if isinstance(self.norm, nn.Identity):
-            return windows, windows.new_ones(windows.shape[1])
+            return windows
+        mean, variance, weight, bias = self._norm_parts(windows.dtype)
+        return F.batch_norm(windows, mean, variance, weight, bias, training=False, eps=self.norm.eps)
+
+    def running_slope(self, dtype: torch.dtype) -> Tensor:
+        """The derivative of that by its input (F,)."""
+        if isinstance(self.norm, nn.Identity):
+            return self.conv.weight.new_ones(self.conv.out_channels, dtype=dtype)
+        _, variance, weight, _ = self._norm_parts(dtype)
+        return weight * (variance + self.norm.eps).rsqrt()
+
+    def _norm_parts(self, dtype: torch.dtype) -> list[Tensor]:
         parts = (self.norm.running_mean, self.norm.running_var, self.norm.weight, self.norm.bias)
-        mean, variance, weight, bias = (part.to(windows.dtype) for part in parts if part is not None)
-        normed = F.batch_norm(windows, mean, variance, weight, bias, training=False, eps=self.norm.eps)
-        return normed, weight * (variance + self.norm.eps).rsqrt()
+        return [part.to(dtype) for part in parts if isinstance(part, Tensor)]
 
     def block_weight(self) -> Tensor:
         """The filters cut into n x n blocks of s x s cells, s the stride, with zeros where K isn't a multiple of s.
@@ -174,8 +186,8 @@ class QuickPasses(Passes):
         # For each filter only the window that wins the max, with a value above zero, lets the gradient through.
         with torch.no_grad(), torch.autocast(self.coarse_map.device.type, enabled=False):
             dtype = torch.promote_types(self.windows.dtype, torch.float32)
-            normed, slope = self.top.running_norm(self.windows.detach().to(dtype))
-            pooled, winner = (part.flatten(1) for part in F.adaptive_max_pool2d(F.relu(normed), 1, return_indices=True))
+            pooled, winner = self._pool(lambda windows: self.top.running_norm(windows.detach().to(dtype)))
+            slope = self.top.running_slope(dtype)
             weight = self.top.linear.weight.to(dtype)  # (L, F)
             bias = None if self.top.linear.bias is None else self.top.linear.bias.to(dtype)
             coarse_logits = self.top.positions(F.linear(pooled, weight, bias))  # (B, L) or (B, P, L)
@@ -188,14 +200,32 @@ class QuickPasses(Passes):
 
     def _saliency(self, winner: Tensor, by_winner: Tensor) -> Tensor:
         """|| dH / dc_ij ||_2 from the winning windows (B, F) and dH by their convolution's outputs (B, F)."""
-        batch, _, rows, columns = self.windows.shape
+        rows, columns = self.windows.shape[2:]
         height, width = self.coarse_map.shape[2:]
+        n, at_once = self.blocks.shape[2], self._rows_at_once
+        if rows <= at_once:
+            saliency = self._block_saliency(winner, by_winner, rows)
+        else:  # blocks in bands, from the windows that reach them
+            bands = []
+            for begin in range(0, rows + n - 1, at_once):
+                first, end = max(0, begin - n + 1), min(rows, begin + at_once)
+                reaching = (winner >= first * columns) & (winner < end * columns)
+                inside = (winner - first * columns).clamp(0, (end - first) * columns - 1)
+                band = self._block_saliency(inside, by_winner * reaching, end - first)
+                bands.append(band[:, begin - first :][:, :at_once])
+            saliency = torch.cat(bands, dim=1)
+        saliency = saliency.permute(0, 1, 3, 2, 4).flatten(3, 4).flatten(1, 2)
+        return F.pad(saliency, (0, width - saliency.shape[2], 0, height - saliency.shape[1]))
+
+    def _block_saliency(self, winner: Tensor, by_winner: Tensor, rows: int) -> Tensor:
+        """The same for the cells of each block that so many rows of windows reach, (B, rows + n - 1, ..., s, s)."""
+        columns = self.windows.shape[3]
         blocks = self.blocks.detach().to(by_winner.dtype)
         depth, n, s = blocks.shape[1:4]
         table = blocks.permute(0, 2, 4, 3, 5, 1).flatten(1)  # (F, n * n * s * s * D)
 
         bags = _sum_by_window(table, winner, by_winner, rows * columns)
-        bags = bags.view(batch, rows, columns, n, n, s, s, depth)
+        bags = bags.view(winner.shape[0], rows, columns, n, n, s, s, depth)
 
         # Block (a, b) of window (i, j) lies on the block (i + a, j + b) of the map.
         gradient = sum(
@@ -204,8 +234,7 @@ class QuickPasses(Passes):
             for b in range(n)
         )
         assert isinstance(gradient, Tensor)  # (B, rows + n - 1, columns + n - 1, s, s, D)
-        saliency = gradient.square().sum(-1).sqrt().permute(0, 1, 3, 2, 4).flatten(3, 4).flatten(1, 2)
-        return F.pad(saliency, (0, width - saliency.shape[2], 0, height - saliency.shape[1]))
+        return gradient.square().sum(-1).sqrt()
 
     def refined(self, cells: Tensor, fine_vectors: Tensor) -> Tensor:
         return self._head(self._refined_windows(cells, fine_vectors))
@@ -246,12 +275,39 @@ class QuickPasses(Passes):
         inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
         window = torch.where(inside, row * columns + column, 0).flatten(1)[:, :, None].expand(-1, -1, filters)
         change = (change * inside[..., None]).flatten(1, 3)
-        windows = self.windows.permute(0, 2, 3, 1).flatten(1, 2).scatter_add(1, window, change)
-        return windows.unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
+        windows = self.windows.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)  # the one copy
+        windows.flatten(1, 2).scatter_add_(1, window, change)
+        return windows.permute(0, 3, 1, 2)
 
     def _head(self, windows: Tensor) -> Tensor:
-        pooled = F.adaptive_max_pool2d(F.relu(self.top.norm(windows)), 1).flatten(1)
+        if self.top.norm.training:  # whose statistics are of all windows together
+            pooled = F.adaptive_max_pool2d(F.relu(self.top.norm(windows)), 1).flatten(1)
+        else:
+            pooled, _ = self._pool(self.top.norm, windows)
         return self.top.positions(self.top.linear(pooled))
+
+    def _pool(self, norm: Callable[[Tensor], Tensor], windows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Each filter's largest value (B, F) after norm and ReLU, and the first window that has it (B, F).
+
+        On large maps in bands of rows, so that no second map of that size is held.
+        """
+        windows = self.windows if windows is None else windows
+        (rows, columns), at_once = windows.shape[2:], self._rows_at_once
+        bands = [windows] if rows <= at_once else windows.split(at_once, dim=2)
+        largest = [
+            [part.flatten(1) for part in F.adaptive_max_pool2d(F.relu(norm(band)), 1, return_indices=True)]
+            for band in bands
+        ]
+        if len(largest) == 1:
+            return largest[0][0], largest[0][1]
+        pooled, band = torch.stack([value for value, _ in largest]).max(dim=0)  # among equal ones the first
+        winners = torch.stack([at + number * at_once * columns for number, (_, at) in enumerate(largest)])
+        return pooled, winners.gather(0, band[None])[0]
+
+    @property
+    def _rows_at_once(self) -> int:
+        """Rows of windows that are worked on together."""
+        return max(1, BAND // self.windows.shape[3])
 
 
 def _sum_by_window(table: Tensor, winner: Tensor, by_winner: Tensor, windows: int) -> Tensor:

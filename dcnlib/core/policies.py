@@ -158,7 +158,8 @@ def oracle_scores(boxes: Tensor, geometry: Geometry, map_shape: tuple[int, int])
     boxes = boxes[:, None, None, :]
     off_center = (patches[..., :2] + patches[..., 2:] - boxes[..., :2] - boxes[..., 2:]).float().norm(dim=-1)
     # The distance only breaks ties: its term stays below the value of one pixel of overlap.
-    return (shared_pixels(patches, boxes) - off_center / (off_center.max() + 1)) / geometry.size**2
+    high, wide = geometry.sizes
+    return (shared_pixels(patches, boxes) - off_center / (off_center.max() + 1)) / (high * wide)
 
 
 def shared_pixels(boxes: Tensor, others: Tensor) -> Tensor:

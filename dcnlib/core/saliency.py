@@ -54,8 +54,10 @@ def gradient_pass(
     `torch.inference_mode()`. No gradient flows from its results.
     """
     with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(top):
-        c = coarse_map.detach().clone().requires_grad_()
-        coarse_logits = top(c.clone())  # a copy again, since layers that work in place may not write into a leaf
+        c = coarse_map.detach()
+        if c.is_inference():  # which autograd doesn't keep
+            c = c.clone()
+        coarse_logits = top(c.requires_grad_().clone())  # a copy, since layers that work in place may not write into c
         values = value(_at_least_float32(coarse_logits))
         (gradient,) = torch.autograd.grad(values.sum(), c)
     norms = gradient.to(values.dtype).norm(dim=1)

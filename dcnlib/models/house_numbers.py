@@ -125,4 +125,4 @@ def fine_on_whole_images() -> nn.Sequential:
 
     With the same weights, they make in each cell the vector of its patch.
     """
-    return nn.Sequential(nn.ZeroPad2d(-number_pyramid(1).patch.offset), FineNumberLayers())
+    return nn.Sequential(nn.ZeroPad2d(-number_pyramid(1).patch.offsets[0]), FineNumberLayers())

@@ -168,4 +168,4 @@ class OwnPicturesTask(Task):
         each cell the vector of its patch."""
         fine = FinePictureLayers(**layers)
         geometry = derive_geometry(CoarsePictureLayers(**layers), fine)
-        return nn.Sequential(nn.ZeroPad2d(-geometry.offset), fine)
+        return nn.Sequential(nn.ZeroPad2d(-geometry.offsets[0]), fine)

@@ -94,7 +94,7 @@ class SignTopLayers(nn.Sequential):
 
 def fine_on_whole_images() -> FineSignLayers:
     """The fine layers of the fine model, in a frame of zeros, so that they make the cells of the coarse map."""
-    return FineSignLayers(frame=-derive_geometry(CoarseSignLayers(), FineSignLayers()).offset)
+    return FineSignLayers(frame=-derive_geometry(CoarseSignLayers(), FineSignLayers()).offsets[0])
 
 
 @dataclass(frozen=True)

@@ -150,14 +150,14 @@ def show_map(axes: Axes, values: Tensor, title: str = "", *, covered: int | None
 
 
 def show_patches(axes: Axes, patches: Tensor, title: str = "", *, columns: int = 4) -> Axes:
-    """Patches (k, C, p, p) of one image side by side in rows of `columns`, most salient first."""
-    count, channels, size, _ = patches.shape
+    """Patches (k, C, p, q) of one image side by side in rows of `columns`, most salient first."""
+    count, channels, height, width = patches.shape
     columns = max(1, min(columns, count))
     rows = max(1, -(-count // columns))
-    sheet = np.ones((channels, rows * (size + 1) - 1, columns * (size + 1) - 1))
+    sheet = np.ones((channels, rows * (height + 1) - 1, columns * (width + 1) - 1))
     for number, patch in enumerate(np.asarray(patches.detach())):
-        top, left = number // columns * (size + 1), number % columns * (size + 1)
-        sheet[:, top : top + size, left : left + size] = patch
+        top, left = number // columns * (height + 1), number % columns * (width + 1)
+        sheet[:, top : top + height, left : left + width] = patch
     return show_image(axes, sheet, title)
 
 

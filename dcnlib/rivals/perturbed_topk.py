@@ -144,10 +144,10 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
             return perturbed_topk(scores, k, sigma=sigma, samples=self.samples)
 
     def _expected_patches(self, images: Tensor, Y: Tensor, coarse_map: Tensor) -> Tensor:
-        """(B, C, H, W), (B, k, N) -> (B, k, C, p, p)."""
+        """(B, C, H, W), (B, k, N) -> (B, k, C, p, q)."""
         rows, columns = coarse_map.shape[2:]
         cells = torch.arange(rows * columns, device=images.device).expand(images.shape[0], -1)
-        patches = extract_patches(images, cells, self.geometry, (rows, columns))  # (B, N, C, p, p)
+        patches = extract_patches(images, cells, self.geometry, (rows, columns))  # (B, N, C, p, q)
         return (Y @ patches.flatten(2)).unflatten(2, patches.shape[2:])
 
     def _check_fit(self, image_shape: ImageShape) -> int:

@@ -152,7 +152,7 @@ def at_epoch(data: Any, epoch: int) -> Any:
     return _with(data, dataset=inner)
 
 
-class _Batched(Dataset):
+class Batched(Dataset):
     """A data set by whole batches: `data[indices]` -> (images, labels), whatever the set itself takes."""
 
     def __init__(self, data: Data) -> None:
@@ -179,7 +179,7 @@ def _is_vectorised(data: Any) -> bool:
 
 
 def _loader(data: Data, batches: Any, workers: int, generator: torch.Generator) -> DataLoader:
-    return DataLoader(_Batched(data), sampler=batches, batch_size=None, num_workers=workers, generator=generator)
+    return DataLoader(Batched(data), sampler=batches, batch_size=None, num_workers=workers, generator=generator)
 
 
 def _from(loader: DataLoader, start: int, epoch_rng: Tensor | None, processes: int) -> Iterator[Any]:

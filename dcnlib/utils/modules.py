@@ -1,9 +1,10 @@
-"""Modes of modules."""
+"""Modes of modules, and copies of them without their numbers."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -17,6 +18,15 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+def without_numbers(module: nn.Module) -> nn.Module:
+    """A copy of a module on the meta device, in eval mode: it tells shapes, and neither computes nor holds anything.
+
+    Under `torch.device("meta")`, so that what it makes by itself lies there too.
+    """
+    held = [*module.parameters(), *module.buffers()]
+    return copy.deepcopy(module, {id(tensor): _without_numbers(tensor) for tensor in held}).eval()
 
 
 def frozen_parts(model: nn.Module) -> set[nn.Module]:
@@ -43,6 +53,11 @@ def train_keeping_frozen(model: nn.Module) -> None:
 def uncompiled(model: nn.Module) -> nn.Module:
     """The model itself, where torch.compile wraps it."""
     return getattr(model, "_orig_mod", model)
+
+
+def _without_numbers(tensor: Tensor) -> Tensor:
+    empty = tensor.detach().to("meta")
+    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
 
 def _is_frozen(part: nn.Module) -> bool:

@@ -536,10 +536,11 @@ class PlainFunction(nn.Module):
         return F.avg_pool2d(images, 4)
 
 
-def test_modules_with_a_forward_of_their_own_work_once_the_geometry_is_given():
+def test_modules_with_a_forward_of_their_own_are_measured_or_given_a_geometry():
     trio = {"coarse": PlainFunction(), "fine": nn.Conv2d(1, 1, 6), "top": nn.Sequential(nn.Flatten(), nn.Linear(15, 2))}
-    with pytest.raises(ValueError, match=r"PlainFunction.*geometry=Geometry"):
+    with pytest.raises(ValueError, match=r"PlainFunction.*give image_shape=.*geometry=Geometry"):
         DynamicCapacityNetwork(**trio)
+    assert DynamicCapacityNetwork(**trio, image_shape=(1, 12, 20)).geometry == Geometry(stride=4, offset=-1, size=6)
     dcn = DynamicCapacityNetwork(**trio, geometry=Geometry(stride=4, offset=-1, size=6), image_shape=(1, 12, 20))
     assert dcn.attend(torch.rand(2, 1, 12, 20), k=15).patches.shape == (2, 15, 1, 6, 6)
 

@@ -101,8 +101,6 @@ def test_a_global_pool_makes_the_fine_layers_look_at_what_the_cell_sees():
         (nn.ConvTranspose2d(1, 1, 3), "ConvTranspose2d"),
         (nn.AdaptiveAvgPool2d(1), "AdaptiveAvgPool2d"),
         (nn.MultiheadAttention(4, 1), "MultiheadAttention"),
-        (nn.Conv2d(1, 1, (3, 5)), "square"),
-        (nn.Conv2d(1, 1, 3, padding="same"), "padding"),
         (nn.MaxPool2d(2, ceil_mode=True), "ceil_mode"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

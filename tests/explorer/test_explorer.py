@@ -394,7 +394,7 @@ def test_a_colour_image_of_another_size_is_handed_on(make_dcn):
     dcn = make_dcn(channels=3)
     shown = ExplorerWidget(Explorer({"mine": dcn}, Colour(), {})).view
     assert pixels_of(shown["image"]).shape == (11, 15, 3)
-    assert (shown["size"], shown["map"], shown["side"]) == ([11, 15], [5, 7], 5)
+    assert (shown["size"], shown["map"], shown["patch"]) == ([11, 15], [5, 7], [5, 5])
     rows, columns = shown["centres"]["rows"], shown["centres"]["columns"]
     for cell, (top, left, bottom, right) in zip(*(shown["looks"][32][key] for key in ("cells", "boxes")), strict=True):
         assert (rows[cell // 7], columns[cell % 7]) == ((top + bottom) / 2, (left + right) / 2)

@@ -149,7 +149,7 @@ class ExplorerWidget(_Widget):
             "saliency": map_url(saliency, self.covered),
             "mostSalient": float(saliency.max()),
             "map": [rows, columns],
-            "side": dcn.geometry.size,
+            "patch": list(dcn.geometry.sizes),
             "centres": {"rows": centres[::columns, 0].tolist(), "columns": centres[:columns, 1].tolist()},
             "looks": [_look(look) for look in view.looks],
             "multiplications": view.multiplications,

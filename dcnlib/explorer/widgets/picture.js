@@ -45,8 +45,8 @@ function buildPicture(toggle, highlight) {
 
   function placeCursor() {
     const [y, x] = centreOf(view, cell);
-    const side = view.side;
-    const box = { x: x - side / 2, y: y - side / 2, width: side, height: side };
+    const [height, width] = view.patch;
+    const box = { x: x - width / 2, y: y - height / 2, width, height };
     for (const [name, value] of Object.entries(box)) cursor.setAttribute(name, value);
     const place = look.cells.indexOf(cell);
     const state = place < 0 ? "not chosen" : `patch ${place + 1} of ${look.cells.length}`;
