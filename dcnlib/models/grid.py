@@ -27,7 +27,7 @@ class SpecJob(Job):
     """Train a spec's model on its task's images: of a source, looked for in `root`. Training images are drawn by the
     settings' seed, fresh each epoch unless they are to be fixed.
 
-    test_ks: numbers of patches that the model is tested with beside its own. begin: a trained model whose weights this
+    test_ks: numbers of patches that the model is tested with beside its own. begin: trained models whose weights this
     one begins with, as `begin_with` has it. freeze: parts of the model, such as fine, that stay as they begin.
     """
 
@@ -36,7 +36,7 @@ class SpecJob(Job):
     root: Path | None = None
     fixed: bool = False
     test_ks: tuple[int, ...] = ()
-    begin: Path | None = None
+    begin: tuple[Path, ...] = ()
     freeze: tuple[str, ...] = ()
 
     def build(self) -> nn.Module:
@@ -52,10 +52,10 @@ class SpecJob(Job):
         return self.spec.describe()
 
     def start(self, model: nn.Module) -> Record | None:
-        told = None if self.begin is None else begin_with(model, load_trained(self.begin))
+        told = [begin_with(model, load_trained(before)) for before in self.begin]
         for part in self.freeze:
             model.get_submodule(part).eval().requires_grad_(False)
-        return told
+        return {"parts": told} if len(told) > 1 else told[0] if told else None
 
     def ways(self, model: nn.Module) -> dict[str, dict[str, Any]]:
         return super().ways(model) | {f"k{k}": {"k": k} for k in self.test_ks}

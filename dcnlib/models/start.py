@@ -13,15 +13,21 @@ def begin_with(model: nn.Module, trained: Trained) -> Record:
     """Give a new model the weights of a trained one for the same task, and say in a record which.
 
     A model of the same kind takes all of them. A Dynamic Capacity Network takes fine and top layers from a trained fine
-    model, and its coarse layers stay as they are. Raises ValueError for other pairs.
+    model, coarse layers from a trained coarse model, and what else it has stays. Raises ValueError for other pairs.
     """
     try:
-        if isinstance(model, DynamicCapacityNetwork) and trained.spec.kind == "fine":
-            assert isinstance(trained.model, SingleCapacityNetwork)
+        if isinstance(model, DynamicCapacityNetwork) and isinstance(trained.model, SingleCapacityNetwork):
+            if trained.spec.kind == "coarse":
+                model.coarse.load_state_dict(trained.model.layers.state_dict())
+                return _told(trained)
             model.fine.load_state_dict(trained.model.layers.state_dict())
             model.top.load_state_dict(trained.model.top.state_dict())
         else:
             model.load_state_dict(trained.model.state_dict())
     except RuntimeError as error:
         raise ValueError(f"a {type(model).__name__} can't begin with {trained.name}: {error}") from error
+    return _told(trained)
+
+
+def _told(trained: Trained) -> Record:
     return {"name": trained.name, "kind": trained.spec.kind, "weights": digest_of(weights_of(trained.model))}

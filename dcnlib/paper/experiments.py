@@ -34,14 +34,14 @@ from dcnlib.utils.records import Record, load_record
 class Experiment:
     """A model, how many epochs it is trained, where else its `TrainingSettings` aren't the default, whether its images
     for training are fixed instead of fresh each epoch, the source of all, if it isn't the task's usual one, the
-    experiment whose weights it begins with, and which parts stay as they begin."""
+    experiments whose weights it begins with, and which parts stay as they begin."""
 
     spec: Spec
     epochs: int
     settings: dict[str, Any] = field(default_factory=dict)
     fixed: bool = False
     source: str | None = None
-    begin: str | None = None
+    begin: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
 
 
@@ -141,16 +141,16 @@ STUDIES |= {
 
 # Street signs. One network for every budget again.
 SIGN_MODELS: dict[str, type[Spec]] = {"fine": FineSpec, "coarse": CoarseSpec}
-SIGN_DCN: dict[str, Any] = {"k": 16, "hint_weight": 0.1, "first_share": 0.3, "training_k": "uniform"}
+SIGN_DCN: dict[str, Any] = {"k": 16, "hint_weight": 0.02, "first_share": 0.5, "training_k": "uniform"}
 # Epochs by model and side of the windows, set so that two CPU cores are enough; 0 are whole photographs.
-SIGN_EPOCHS = {"fine": {64: 60, 128: 8, 0: 3}, "coarse": {64: 60, 128: 40, 0: 12}, "dcn": {128: 20, 0: 12}}
-# A DCN's coarse layers learn from nothing, and nothing else of it learns: its fine and top layers know signs already.
+SIGN_EPOCHS = {"fine": {64: 60, 128: 8, 0: 3}, "coarse": {64: 60, 128: 40, 0: 12}, "dcn": {128: 12, 0: 10}}
+# Nothing but the coarse layers of a DCN learns, since its fine and top layers know signs already.
 SIGN_SETTINGS: dict[int, dict[str, Any]] = {
     64: {"batch_size": 64},
     128: {"batch_size": 32, "learning_rate": 2e-3},
     0: {"batch_size": 8, "learning_rate": 1e-3},
 }
-SIGN_DCN_RATES = {128: 3e-3, 0: 2e-3}
+SIGN_DCN_RATES = {128: 2e-3, 0: 2e-3}
 
 
 def _sign_spec(run: SignRun) -> Spec:
@@ -170,7 +170,7 @@ STUDIES |= {
             **SIGN_SETTINGS[run.window],
             **({"learning_rate": SIGN_DCN_RATES[run.window]} if run.model == "dcn" else {}),
         },
-        begin=None if before is None else before.name,
+        begin=tuple(each.name for each in before),
         freeze=("fine", "top") if run.model == "dcn" else (),
     )
     for run, before in SIGN_RUNS.items()
@@ -214,7 +214,7 @@ def experiment_job(name: str, *, device: str = "auto") -> SpecJob:
     settings = TrainingSettings(**usual | experiment.settings)
     ks = TEST_KS if name in STUDIES and isinstance(experiment.spec, DCNSpec) else ()
     images: dict[str, Any] = {"source": experiment.source, "fixed": experiment.fixed}
-    begin = None if experiment.begin is None else project_root() / "runs" / experiment.begin
+    begin = tuple(project_root() / "runs" / before for before in experiment.begin)
     return SpecJob(
         name=name,
         spec=experiment.spec,

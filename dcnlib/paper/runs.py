@@ -124,16 +124,17 @@ class SignRun:
         return f"street-signs{model}{window}{f'-seed{self.seed}' if self.seed else ''}"
 
 
-# From small windows to whole photographs, and what each begins with; a DCN takes fine and top layers of the fine model.
-SIGN_RUNS: dict[SignRun, SignRun | None] = {
-    SignRun("fine", 64): None,
-    SignRun("fine", 128): SignRun("fine", 64),
-    SignRun("fine"): SignRun("fine", 128),
-    SignRun("coarse", 64): None,
-    SignRun("coarse", 128): SignRun("coarse", 64),
-    SignRun("coarse"): SignRun("coarse", 128),
-    **{SignRun("dcn", 128, seed): SignRun("fine", 128) for seed in range(STUDY_SEEDS)},
-    **{SignRun("dcn", seed=seed): SignRun("dcn", 128, seed) for seed in range(STUDY_SEEDS)},
+# From small windows to whole photographs, and what each begins with: a DCN with fine and top layers of the fine model
+# and the coarse layers of the coarse one.
+SIGN_RUNS: dict[SignRun, tuple[SignRun, ...]] = {
+    SignRun("fine", 64): (),
+    SignRun("fine", 128): (SignRun("fine", 64),),
+    SignRun("fine"): (SignRun("fine", 128),),
+    SignRun("coarse", 64): (),
+    SignRun("coarse", 128): (SignRun("coarse", 64),),
+    SignRun("coarse"): (SignRun("coarse", 128),),
+    **{SignRun("dcn", 128, seed): (SignRun("fine"), SignRun("coarse", 128)) for seed in range(STUDY_SEEDS)},
+    **{SignRun("dcn", seed=seed): (SignRun("dcn", 128, seed),) for seed in range(STUDY_SEEDS)},
 }
 # What differs in each run of the ablation, one seed each: the first prediction's share of the loss, how k is drawn, the
 # hints, and running means of the weights.
