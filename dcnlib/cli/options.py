@@ -23,7 +23,7 @@ Root = Annotated[
     Path | None,
     arg(
         metavar="FOLDER",
-        help="holds MNIST/raw or SVHN",
+        help="holds MNIST/raw, SVHN or GTSDB; of pictures of your own, the folder itself",
         help_behavior_hint="(default: $DCNLIB_DATA, or the user's cache)",
     ),
 ]

@@ -1,6 +1,7 @@
 """The options of pictures of one's own: how images are made of them."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -11,7 +12,8 @@ from dcnlib.models.own_pictures import OwnPicturesTask
 from dcnlib.models.specs import Spec
 from dcnlib.training.settings import TrainingSettings
 
-WORKERS = 2
+WORKERS = 2  # their start takes as long as augmenting some hundred pictures does:
+WORTH_WORKERS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +56,12 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return height, width
 
 
-def fit_for(folder: PictureFolder, settings: TrainingSettings) -> TrainingSettings:
-    """The settings, with batches that the training pictures fill, if nobody chose others, and with processes that read
-    pictures beside the training, where they aren't kept decoded."""
-    usual = TrainingSettings()
+def fit_for(folder: PictureFolder, augment: Sequence[str], settings: TrainingSettings) -> TrainingSettings:
+    """The settings, if nobody chose others, with batches that the training pictures fill, and with processes that make
+    batches beside the training, where pictures aren't kept decoded or many are augmented."""
+    usual, count = TrainingSettings(), len(folder.images("train"))
     if settings.batch_size == usual.batch_size:
-        settings = replace(settings, batch_size=min(usual.batch_size, max(2, len(folder.images("train")) // 4)))
-    if not folder.stored and settings.workers == usual.workers:
+        settings = replace(settings, batch_size=min(usual.batch_size, max(2, count // 4)))
+    if (not folder.stored or (augment and count >= WORTH_WORKERS)) and settings.workers == usual.workers:
         settings = replace(settings, workers=WORKERS)
     return settings

@@ -62,7 +62,7 @@ def train(
             raise ValueError("--source and --root are not for pictures of your own: --data says where they are")
         load, options = folder.images, {"augment": pictures.augment}
         name = name or run_name(spec, settings, of=folder.place.stem)
-        settings = fit_for(folder, settings)
+        settings = fit_for(folder, pictures.augment, settings)
         print(folder, flush=True)
     run = Run(run_dir or Path("runs") / name)
     test_data = load("test") if test else None  # a missing one is told before training

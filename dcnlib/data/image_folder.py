@@ -16,10 +16,9 @@ from torch.utils.data import Dataset
 
 from dcnlib.data.augmentation import Augmentation, drawing
 from dcnlib.data.folder_images import SPLITS, Entry, find_entries, listed
-from dcnlib.data.folder_reading import file_digest, prepare, read_all, usual_shape
+from dcnlib.data.folder_reading import MIDDLE, decoded, file_digest, read_all, usual_shape
 from dcnlib.data.folder_splits import check_classes, check_entries, divide
-from dcnlib.data.pictures import read_picture
-from dcnlib.data.preparation import size_text
+from dcnlib.data.preparation import size_text, window_of
 from dcnlib.utils.checks import ImageShape, Indices, check_whole, checked_indices, is_scalar
 from dcnlib.utils.files import user_path
 
@@ -76,7 +75,7 @@ class PictureFolder:
         self._numbers = np.array([n for n, told in enumerate(read.broken) if not told], dtype=int)
         if len(self._numbers) == 0:
             raise ValueError(f"none of the {len(entries)} pictures of {self.place} can be read: {self.told_skipped()}")
-        self._images, self.stored = read.images, read.images is not None  # else they are decoded when asked for
+        self._read, self.stored = read, read.stored  # else they are decoded when they are asked for
         self.contents = read.contents[self._numbers]  # (N, 16) uint8, a digest of each picture
         contents = [content.tobytes() for content in self.contents]
         kept = [entries[number] for number in self._numbers]
@@ -117,16 +116,19 @@ class PictureFolder:
         """The first files that are skipped, and why."""
         return listed((f"{name}: {why}" for name, why in self.skipped.items()), MOST_SKIPPED)
 
-    def image(self, number: int, place: tuple[float, float] = (0.5, 0.5)) -> Tensor:
+    def image(self, number: int, place: tuple[float, float] = MIDDLE) -> Tensor:
         """The image (C, H, W) of a picture; of windows, the one at a place of it."""
-        if self._images is not None:
-            return torch.from_numpy(self._images[self._numbers[number]]).float() / 255
-        entry = self.entries[number]
-        try:
-            picture = read_picture(entry.path, name=entry.name)
-        except (ValueError, OSError) as error:
-            raise ValueError(f"a picture that could be read before can't be any more: {error}") from error
-        return prepare(picture, self.image_shape, windows=self.windows, place=place).image
+        if self.stored:
+            pixels = self._read.pixels(self._numbers[number])
+        else:
+            entry = self.entries[number]
+            try:
+                pixels, _ = decoded(entry.path, entry.name, self.image_shape, self.windows)
+            except (ValueError, OSError) as error:
+                raise ValueError(f"a picture that could be read before can't be any more: {error}") from error
+        if self.windows:
+            pixels, _ = window_of(pixels, self.image_shape[1:], place)
+        return pixels.float() / 255
 
 
 class FolderImages(Dataset):
@@ -210,7 +212,7 @@ class FolderImages(Dataset):
 
     def _image(self, index: int) -> Tensor:
         key = f"{self.seed} {self.epoch} {index}"
-        place = (0.5, 0.5)
+        place = MIDDLE
         if self._moving:
             with drawing(f"place {key}"):
                 place = torch.rand(1).item(), torch.rand(1).item()

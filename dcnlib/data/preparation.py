@@ -114,24 +114,25 @@ def resized(picture: Picture, image_shape: ImageShape) -> Prepared:
     return Prepared(_in_8_bits(pixels), Fit(picture.size, scale), notes)
 
 
-def window_of(picture: Picture, image_shape: ImageShape, *, place: tuple[float, float] = (0.5, 0.5)) -> Prepared:
-    """A window of `image_shape` (C, H, W) of the picture as it is, grey or in colour and in 8 bits; a picture that is
-    smaller than the window is enlarged until it fills it.
-
-    place: how far down and across it lies, each from 0 to 1, where it ends at the picture's other border.
-    """
+def enlarged(picture: Picture, image_shape: ImageShape) -> Prepared:
+    """The picture as it is, grey or in colour as `image_shape` (C, H, W) says and in 8 bits, but enlarged if it is
+    smaller than H x W until that fits into it."""
     channels, *room = image_shape
     factor = max(1.0, *(least / side for least, side in zip(room, picture.size, strict=True)))
     size = (max(room[0], round(factor * picture.size[0])), max(room[1], round(factor * picture.size[1])))
-    top, left = (int(part * (side - most + 1 - 1e-6)) for part, side, most in zip(place, size, room, strict=True))
     pixels, notes = _in_channels(picture, channels), picture.notes
     if factor > 1:
         pixels, notes = _at_size(pixels, picture, size)
-    if list(size) != room:
-        notes = (*notes, f"only {size_text(room)} pixels of it seen")
-    scale = size[0] / picture.size[0], size[1] / picture.size[1]
-    cut = pixels[:, top : top + room[0], left : left + room[1]]
-    return Prepared(_in_8_bits(cut), Fit(picture.size, scale, (-top, -left)), notes)
+    scale = pixels.shape[1] / picture.size[0], pixels.shape[2] / picture.size[1]
+    return Prepared(_in_8_bits(pixels), Fit(picture.size, scale), notes)
+
+
+def window_of(pixels: Tensor, size: tuple[int, int], place: tuple[float, float]) -> tuple[Tensor, tuple[int, int]]:
+    """A window of a height and width in pixels (C, H, W), and its top and left. place: how far down and across it lies,
+    each from 0 to 1, where it ends at the other border."""
+    sides = pixels.shape[1:]
+    top, left = (int(part * (side - least + 1 - 1e-6)) for part, side, least in zip(place, sides, size, strict=True))
+    return pixels[:, top : top + size[0], left : left + size[1]], (top, left)
 
 
 def _in_channels(picture: Picture, channels: int) -> Tensor:

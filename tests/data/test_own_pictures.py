@@ -274,10 +274,13 @@ def test_a_group_that_a_table_puts_in_two_splits_is_refused(tmp_path):
 # Images
 
 
-def test_windows_are_pieces_of_the_picture_anywhere_in_training_and_else_in_the_middle(tmp_path):
+@pytest.mark.parametrize("stored", [True, False])
+def test_windows_are_pieces_of_the_picture_anywhere_in_training_and_else_in_the_middle(stored, tmp_path, monkeypatch):
+    if not stored:
+        monkeypatch.setattr("dcnlib.data.folder_reading.MOST_STORED", 100)
     folder = plain(tmp_path, [f"{label}/{n}.png" for label in "ab" for n in range(4)], size=(60, 90))
     opened = PictureFolder(folder, size=(32, 40), windows=True)
-    assert not opened.stored
+    assert opened.stored == stored
     train, test = opened.images("train", seed=3), opened.images("test")
     for data, epochs in ((train, 6), (test, 2)):
         places = set()
