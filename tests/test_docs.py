@@ -169,6 +169,27 @@ def test_the_numbers_about_house_numbers_are_those_of_the_records_and_of_the_not
     assert f"its best epoch is the last, {100 * curve[-1]:.1f} %" in page
 
 
+def test_the_numbers_about_house_numbers_until_sure_are_those_of_the_record():
+    page, record = text_of("docs/house_numbers.md"), load_record("house-numbers-budgets")
+    found, whole = record["models"]["house-numbers-dcn-k8"], load_record("multiplications")["models"]
+    one = whole["house-numbers-dcn-k8"]
+    first, *_, usual = found["data"]["fixed"]
+    sure, stops = found["data"]["until_sure"], found["data"]["stops"]
+    assert record["settings"]["multiplications"] == pytest.approx(0.6 * one, rel=1e-3)
+    assert usual["k"] == 8
+    assert f"for {record['settings']['multiplications'] / 1e6:.1f} million on average, {percent(sure, 1)} of" in page
+    assert f"with k = 8 for all {percent(usual, 1)} for {one / 1e6:.1f} million" in page
+    assert f"its first prediction errs on {percent(first, 1)}" in page
+    assert f"make {usual['multiplications'] / 1e6:.1f} million of the {one / 1e6:.1f}" in page
+    alone = [
+        f"{row['only_this_wrong']} and {row['only_entropy_wrong']}, p = {row['p_value']:.3f}"
+        for row in (found[part]["stops"]["position"] for part in ("data", "validation"))
+    ]
+    told = f"{percent(stops['position'], 1)} (wrong alone: {alone[0]}; on validation {alone[1]})"
+    assert f"a little better at equal cost, {told}" in page
+    assert f"does no worse than that, {percent(stops['margin'], 1)}" in page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_of_a_page_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#]+)", page.read_text()):

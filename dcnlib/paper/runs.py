@@ -10,6 +10,7 @@ MEASUREMENTS = (
     "clock-again",
     "controls",
     "house-numbers-benchmark",
+    "house-numbers-budgets",
     "multiplications",
     "rivals-benchmark",
     "wrong-images",

@@ -187,6 +187,8 @@ def test_a_k_for_each_image_that_makes_no_sense_is_refused(make_dcn, many, k, er
         ({"entropy_below": 0.1, "rounds": [1, 2, 2]}, ValueError, r"grow from 1, got \(1, 2, 2\)"),
         ({"entropy_below": 0.1, "rounds": [0, 2]}, ValueError, "grow from 1"),
         ({"entropy_below": 0.1, "rounds": []}, ValueError, "grow from 1"),
+        ({"entropy_below": 0.1, "rounds": 4}, TypeError, r"such as \(1, 2, 4\), got 4"),
+        ({"entropy_below": 0.1, "rounds": "12"}, TypeError, "got '12'"),
         ({"entropy_below": 0.1, "rounds": [8, 40]}, ValueError, r"0\.\.35, got 40"),
         ({"entropy_below": 0.1, "rounds": [1, 2], "max_k": 4}, ValueError, "max_k = 4 and rounds"),
     ],
