@@ -79,12 +79,15 @@ site: $(ENV) $(NPM_INSTALLED)
 $(NPM_INSTALLED): site/package.json site/package-lock.json
 	npm ci --prefix site --ignore-scripts --no-audit --no-fund
 
-# Before a commit: run the notebooks as they stand, in place, and strip what changes from run to run.
+# Before a commit: run the notebooks as they stand, and strip what changes from run to run. One that fails stays as it is.
 notebooks-committed: $(ENV)
+	@mkdir -p build/committed
 	@for notebook in $(NOTEBOOKS); do \
-		$(BIN)/papermill $$notebook $$notebook --cwd notebooks --kernel python3 --execution-timeout 600 || exit 1; \
+		ran=build/committed/$$(basename $$notebook); \
+		$(BIN)/papermill $$notebook $$ran --cwd notebooks --kernel python3 --execution-timeout 600 || exit 1; \
+		$(BIN)/nbstripout --keep-output --keep-count --extra-keys "$(EXTRA_KEYS)" $$ran || exit 1; \
+		mv $$ran $$notebook || exit 1; \
 	done
-	$(BIN)/nbstripout --keep-output --keep-count --extra-keys "$(EXTRA_KEYS)" $(NOTEBOOKS)
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

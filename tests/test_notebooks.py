@@ -3,7 +3,11 @@
 import ast
 import importlib.util
 import re
+import shutil
+import subprocess
+import sys
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
@@ -144,3 +148,25 @@ def test_every_figure_is_made_by_exactly_one_notebook():
     ]
     assert len(made) == len(set(made))
     assert {path.stem for path in (ROOT / "figures").iterdir()} == set(made)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="this machine has no make")
+def test_a_notebook_that_fails_before_a_commit_stays_as_it_is(tmp_path):
+    """And one that ran before it is kept."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "installed").touch()
+    (tmp_path / "notebooks").mkdir()
+    for name, code in (("a", "print(1 + 1)"), ("b", "1 / 0")):
+        cells = [nbformat.v4.new_code_cell("print('begun')"), nbformat.v4.new_code_cell(code)]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks" / f"{name}.ipynb")
+    before = (tmp_path / "notebooks" / "b.ipynb").read_bytes()
+    own = [f"BIN={Path(sys.executable).parent}", f"ENV={tmp_path / 'installed'}"]
+    make = ["make", "-C", str(tmp_path), "notebooks-committed", *own]
+    done = subprocess.run(make, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "ZeroDivisionError" in done.stderr
+    assert (tmp_path / "notebooks" / "b.ipynb").read_bytes() == before
+    assert "".join(
+        output.text for cell in code_cells(tmp_path / "notebooks" / "a.ipynb") for output in cell.outputs
+    ) == ("begun\n2\n")

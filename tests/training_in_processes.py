@@ -1,5 +1,7 @@
 """What the tests of several processes start in each of them: a small DCN with hints, trained on images drawn anew.
 
+Afterwards each image is looked at with cells, and with a k, of its own.
+
 Arguments: epochs, the run's folder, where what came of it is written, and the step at which process 1 kills itself.
 """
 
@@ -11,9 +13,10 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
-from dcnlib import CoarseLayers, DynamicCapacityNetwork, FineLayers, TopLayers, TrainingSettings, fit
+from dcnlib import CoarseLayers, DynamicCapacityNetwork, FineLayers, TopLayers, TrainingSettings, evaluate, fit
+from dcnlib.training.processes import current
 
 
 def data(count: int, seed: int) -> TensorDataset:
@@ -34,7 +37,13 @@ def main(epochs: str, folder: str, out: str, dies_at: str) -> None:
 
         model.loss = lethal  # type: ignore[method-assign]
     settings = TrainingSettings(epochs=int(epochs), batch_size=8, device="cpu", learning_rate=1e-3)
-    record = fit(model, data(32, 1), data(20, 2), settings, run_dir=folder, name="processes")
+    validation = data(20, 2)
+    record = fit(model, data(32, 1), validation, settings, run_dir=folder, name="processes")
+    for each in ({"cells": torch.arange(40).reshape(20, 2)}, {"k": torch.arange(20) % 3}):
+        for images in (validation, DataLoader(validation, 3)):
+            alone = evaluate(model, images, batch_size=3, **each)  # type: ignore[arg-type]
+            shared = evaluate(model, images, batch_size=3, processes=current(), **each)  # type: ignore[arg-type]
+            assert (shared.loss, shared.wrong.tolist()) == (alone.loss, alone.wrong.tolist()), each
     if os.environ.get("RANK", "0") == "0":
         Path(out).write_text(json.dumps(record))
         torch.save(nn.Module.state_dict(model), out + ".pt")

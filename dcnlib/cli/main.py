@@ -11,12 +11,15 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from typing import Any
 
 import tyro
 
 from dcnlib.cli.options import PATHS
+from dcnlib.utils.launched import launched_as
 
 COMMANDS = {
     "train": ("dcnlib.cli.train", "Train a model; a run that was interrupted goes on."),
@@ -35,12 +38,12 @@ COMMANDS = {
     "int8": ("dcnlib.cli.clock", "Compare exported models in int8 with themselves in float32."),
     "controls": ("dcnlib.cli.measure", "Compare ways to choose patches, with the shipped DCN and other runs."),
     "budgets": ("dcnlib.cli.budget", "Measure DCNs at every budget, and beyond the images of their training."),
-    "distil": ("dcnlib.cli.distil", "Measure how new coarse layers learn by hints alone, without labels."),
     "signs": ("dcnlib.cli.signs", "Measure the models of street signs on windows and whole photographs."),
     "check": ("dcnlib.cli.check", "Evaluate every shipped model again and compare with its record."),
     "table": ("dcnlib.cli.show", "Print the table of results, made from the records, as Markdown."),
     "record": ("dcnlib.cli.show", "Print the record of a run of this project as JSON."),
 }
+TOGETHER = ("train", "experiment")  # what several processes that a launcher starts do as one
 USAGE = "usage: dcnlib COMMAND [OPTIONS]"
 BAD_INPUT, PIPE_CLOSED = 2, 141  # exit statuses; others that stop a process are 128 and the signal's number
 
@@ -72,11 +75,20 @@ def _answer(arguments: list[str]) -> int:
         print(f"dcnlib: error: there is no {name!r}; commands are {', '.join(COMMANDS)}\n{USAGE}", file=sys.stderr)
         return BAD_INPUT
 
-    def tell(kind: str, what: object) -> None:
-        print(f"dcnlib {name}: {kind}{' '.join(str(what).split())}", file=sys.stderr, flush=True)
+    rank, processes = launched_as()
 
+    def tell(kind: str, what: object) -> None:
+        who = f"process {rank} of {processes}: " if rank else ""
+        print(f"dcnlib {name}: {who}{kind}{' '.join(str(what).split())}", file=sys.stderr, flush=True)
+
+    if processes > 1 and name not in TOGETHER:
+        if rank == 0:
+            tell("error: ", f"only {' and '.join(TOGETHER)} run in several processes: start {name} alone")
+        return BAD_INPUT
+    if processes > 1:  # torch, which isn't loaded yet, warns in each of them of what needs no warning
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
-        with warnings.catch_warnings():
+        with _quiet(rank > 0), warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)
             warnings.showwarning = lambda message, *_, **__: tell("warning: ", message)
             return run(name, options) or 0
@@ -85,11 +97,22 @@ def _answer(arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except KeyboardInterrupt as stop:
-        tell("", stop if str(stop) else "interrupted")
+        if rank == 0:
+            tell("", stop if str(stop) else "interrupted")
         return getattr(stop, "exit_status", 128 + signal.SIGINT)  # which training that was stopped knows
     except (ValueError, TypeError, OSError, FloatingPointError, ModuleNotFoundError) as error:
         tell("error: ", error)
         return BAD_INPUT
+
+
+@contextmanager
+def _quiet(wanted: bool) -> Iterator[None]:
+    """Let a process among several that do the same tell nothing but what it fails of."""
+    if not wanted:
+        yield
+        return
+    with open(os.devnull, "w") as nobody, redirect_stdout(nobody), redirect_stderr(nobody):
+        yield
 
 
 def run(name: str, options: list[str]) -> int | None:

@@ -1,11 +1,14 @@
 """Exported models at work: a file in its runtime, under the contract of every model here.
 
 Reading a file executes nothing of it: its graph is made of the runtime's own operations. A file that is cut off,
-damaged, of another version or no export of this library is refused before a runtime sees it.
+damaged, of another version or no export of this library is refused before a runtime sees it; and one that says of
+itself what isn't so, before it answers.
 """
 
+import math
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,14 +17,27 @@ import torch
 from torch import Tensor, nn
 
 from dcnlib.core.network import no_boxes
+from dcnlib.data.pictures import MOST_PIXELS
 from dcnlib.inference.formats import check_packages, read_account
 from dcnlib.models.pretrained import Trained
 from dcnlib.models.specs import spec_from_record
+from dcnlib.training.run import check_run_record
 from dcnlib.utils.checks import ImageShape, check_images, check_values
 from dcnlib.utils.files import user_path
-from dcnlib.utils.records import Record
+from dcnlib.utils.records import Record, check_parts
 
 RUNTIMES = {".onnx": "onnxruntime", ".xml": "openvino"}  # what runs a file, by how its name ends
+ACCOUNT_PARTS: dict[str, Any] = {
+    "part": str,
+    "k": int | None,
+    "inputs": dict,
+    "outputs": dict,
+    "model": dict,
+    "name": str,
+    "record": dict,
+}
+# The key, in any way that ONNX may write one, of where a tensor's values lie if not in the file.
+_ELSEWHERE = re.compile(rb"(\x0a|\x8a\x80{0,8}\x00)(\x08|\x88\x80{0,8}\x00)location")
 Call = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]  # inputs by name -> outputs in the file's order
 
 
@@ -51,11 +67,27 @@ class ExportedNetwork(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """A file in its runtime. See `open_export`, which raises ValueError for a part of a model, too."""
+        """A file in its runtime, after it has answered once. See `open_export`; raises ValueError for a part of a
+        model, too, and for one that makes no logits."""
         call, about = open_export(path)
-        if about.get("part") != "whole":
-            raise ValueError(f"{path} is the part {about.get('part')} of a model: only the whole answers")
-        return cls(call, about)
+        if about["part"] != "whole":
+            raise ValueError(f"{path} is the part {about['part']} of a model: only the whole answers")
+        check_parts(about, {"image_shape": list}, user_path(path), needed=("image_shape",))
+        shape = about["image_shape"]
+        sizes = len(shape) == 3 and all(isinstance(size, int) and size > 0 for size in shape)
+        if not sizes or math.prod(shape) > MOST_PIXELS:
+            raise ValueError(f"{path} takes images of {shape}, which is no shape of ours")
+        known = {field.name for field in fields(ExportedLook)}
+        if not {"logits"} <= about["outputs"].keys() <= known:
+            told = f"has {', '.join(about['outputs'])} for outputs"
+            raise ValueError(f"{path} {told}: to answer, it needs logits, and nothing else than {', '.join(known)}")
+        network = cls(call, about)
+        logits = network(torch.zeros(1, *shape))
+        if logits.ndim not in (2, 3) or len(logits) != 1 or not logits.isfinite().all():
+            raise ValueError(
+                f"{path} answers one image with {tuple(logits.shape)} scores, or with none that are finite"
+            )
+        return network
 
     def forward(self, images: Tensor, k: int | None = None) -> Tensor:
         """Class scores (B, L) or (B, P, L). Raises TypeError or ValueError for images that aren't the model's."""
@@ -103,12 +135,23 @@ def open_export(path: str | Path) -> tuple[Call, Record]:
             raise FileNotFoundError(f"{path} needs its weights beside it, {beside.name}")
         weights = beside.read_bytes()
     about = read_account(content, path, weights)
+    if _ELSEWHERE.search(content) if path.suffix == ".onnx" else not content.startswith(b"<"):
+        raise ValueError(f"{path} takes weights from other files, or is none of its format: no export of this library")
+    check_parts(about, ACCOUNT_PARTS, path, needed=("part", "inputs", "outputs"))
     outputs = list(about["outputs"])
+    start = _in_onnxruntime if runtime == "onnxruntime" else _in_openvino
     try:
-        start = _in_onnxruntime if runtime == "onnxruntime" else _in_openvino
-        return start(content, weights, outputs), about
+        call = start(content, weights, outputs)
     except Exception as error:  # each runtime has kinds of its own
         raise ValueError(f"{runtime} can't read {path}: {error}") from error
+
+    def run(inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        try:
+            return call(inputs)
+        except Exception as error:
+            raise ValueError(f"{runtime} can't run {path}: {error}") from error
+
+    return run, about
 
 
 def load_exported(path: str | Path) -> Trained:
@@ -120,10 +163,14 @@ def load_exported(path: str | Path) -> Trained:
     about = network.about
     if "model" not in about:
         raise ValueError(f"{path} is the export of a network without a task: use ExportedNetwork.load in Python")
-    spec = spec_from_record(about["model"])
+    check_run_record(about.get("record", {}), user_path(path))
+    try:
+        spec = spec_from_record(about["model"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} describes no model of this library: {error}") from error
     if tuple(spec.task.image_shape) != network.image_shape:
         raise ValueError(f"{path} takes images of {network.image_shape}, and its task's are {spec.task.image_shape}")
-    return Trained(about["name"], network.eval(), spec, about["record"])
+    return Trained(about.get("name", Path(path).stem), network.eval(), spec, about.get("record", {}))
 
 
 def _in_onnxruntime(content: bytes, weights: bytes, outputs: list[str]) -> Call:

@@ -23,9 +23,9 @@ from dcnlib.models.specs import (
 )
 from dcnlib.models.task import Images, Task
 from dcnlib.models.tasks import CLUTTERED_MNIST, HouseNumbersTask
-from dcnlib.training.run import Run
+from dcnlib.training.run import Run, read_run_record
 from dcnlib.utils.files import PACKAGE, user_path
-from dcnlib.utils.records import Record, load_record, read_record
+from dcnlib.utils.records import Record, load_record
 from dcnlib.utils.weights import load_weights
 
 HOUSE_NUMBERS = HouseNumbersTask()
@@ -149,13 +149,12 @@ def load_trained(source: Source) -> Trained:
             raise FileNotFoundError(
                 f"{path} has no record beside it that says which model it is: {beside[0].name} or {beside[1].name}"
             )
-        record, record_path, weights = read_record(found[0]), found[0], path
+        record, record_path, weights = read_run_record(found[0]), found[0], path
     else:
         raise FileNotFoundError(
             f"{source} is neither a shipped model ({', '.join(PRETRAINED)}) nor a run's folder nor a file of weights"
         )
-    model = record.get("model")
-    if not isinstance(model, dict) or "kind" not in model:
+    if "kind" not in record.get("model", {}):
         raise ValueError(
             f"{record_path} names no model of this library: in Python, build your own network and read its weights "
             f"with load_weights({str(weights)!r}, network)"

@@ -141,9 +141,9 @@ STUDIES |= {
 
 # Street signs. One network for every budget again.
 SIGN_MODELS: dict[str, type[Spec]] = {"fine": FineSpec, "coarse": CoarseSpec}
-SIGN_DCN: dict[str, Any] = {"k": 16, "hint_weight": 0.0, "first_share": 0.8, "training_k": "uniform"}
+SIGN_DCN: dict[str, Any] = {"k": 16, "hint_weight": 0.02, "first_share": 0.5, "training_k": "uniform"}
 # Epochs by model and side of the windows, set so that two CPU cores are enough; 0 are whole photographs.
-SIGN_EPOCHS = {"fine": {64: 60, 128: 8, 0: 3}, "coarse": {64: 60, 128: 40, 0: 12}, "dcn": {128: 8, 0: 12}}
+SIGN_EPOCHS = {"fine": {64: 60, 128: 8, 0: 3}, "coarse": {64: 60, 128: 40, 0: 12}, "dcn": {128: 12, 0: 10}}
 # Nothing but the coarse layers of a DCN learns, since its fine and top layers know signs already.
 SIGN_SETTINGS: dict[int, dict[str, Any]] = {
     64: {"batch_size": 64},

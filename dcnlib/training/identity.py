@@ -19,6 +19,8 @@ from dcnlib.utils.weights import digest_of, plain_name, weights_of
 NEWER = ("architecture", "frozen", "digests")
 # What doesn't change a result, such as where pictures lie, or came later.
 BESIDE = {("settings", "workers"), ("data", "test"), ("data.train", "folder"), ("data.validation", "folder")}
+# Settings that came later, with what runs had before.
+LATER = {("settings", "deterministic"): False}
 
 
 def identify(
@@ -67,7 +69,7 @@ def check_same(folder: Path, old: Record, new: Record, later: Collection[str]) -
     """
     if new["digests"]["initial_weights"] in later:
         own = {part: old[part] for part in ("frozen",) if part in old}
-        begun = (old.get("digests") or new["digests"])["initial_weights"]
+        begun = {**new["digests"], **old.get("digests", {})}["initial_weights"]
         new = new | own | {"digests": new["digests"] | {"initial_weights": begun}}
     if differing := differences(old, new):
         told = "; ".join(differing[:6]) + (f"; and {len(differing) - 6} more" if len(differing) > 6 else "")
@@ -88,7 +90,8 @@ def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in old | new:
             if (path, key) not in BESIDE:
-                yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+                before = old.get(key, LATER.get((path, key)))
+                yield from _differences(before, new.get(key), f"{path}.{key}" if path else key)
     elif old != new:
         yield f"{path}: {_short(old)} -> {_short(new)}"
 

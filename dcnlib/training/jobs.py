@@ -21,9 +21,11 @@ from dcnlib.training.settings import TrainingSettings
 from dcnlib.utils.device import seed_everything
 from dcnlib.utils.files import atomic_write
 from dcnlib.utils.locks import is_locked, lock_file
-from dcnlib.utils.records import Record, read_record, save_record
+from dcnlib.utils.records import Record, check_parts, read_record, save_record
 
 State = Literal["done", "running", "failed", "interrupted", "waiting"]
+JOB_PARTS = {"name": str, "model": dict, "settings": dict, "settings.epochs": int, "test": bool}
+PROGRESS_PARTS = {"epoch": int, "validation_error": int | float}
 POLL_SECONDS = 1.0
 # Torch's random numbers and its count of threads belong to a process: two jobs in one would disturb each other.
 _ONE_AT_A_TIME = threading.Lock()
@@ -107,7 +109,7 @@ class JobFolder:
     def prepare(self, job: Job) -> None:
         """Say in the folder what the job is. Raises ValueError if it is another one's."""
         told = {"name": job.name, "model": job.describe(), "settings": asdict(job.settings), "test": job.test}
-        kept = read_record(self.job_path) if self.job_path.is_file() else told
+        kept = self._read(self.job_path, JOB_PARTS) if self.job_path.is_file() else told
         parts = ("name", "model", "settings")
         # A job of an earlier version says nothing of settings that came later.
         if differing := [part for part in parts if differences({part: kept.get(part)}, {part: told[part]})]:
@@ -126,14 +128,14 @@ class JobFolder:
         save_record(self.progress_path, figures)
 
     def status(self) -> JobStatus:
-        """What the files tell, whoever works on the job and wherever."""
-        job = read_record(self.job_path)
+        """What the files tell, whoever works on the job and wherever. Raises ValueError for a damaged one."""
+        job = self._read(self.job_path, JOB_PARTS)
         name, epochs = job["name"], job["settings"]["epochs"]
         if is_finished(self.run, job["test"]):
-            record = self.run.read_record()
-            test_error = record["test"]["error"] if "test" in record else None
+            record = self.run.read_record(needed=("validation", "validation.error"))
+            test_error = record.get("test", {}).get("error")
             return JobStatus(name, "done", epochs, epochs, record["validation"]["error"], test_error)
-        figures = read_record(self.progress_path) if self.progress_path.is_file() else {"epoch": 0}
+        figures = self._read(self.progress_path, PROGRESS_PARTS) if self.progress_path.is_file() else {"epoch": 0}
         state: State = "interrupted" if self.run.checkpoint_path.is_file() else "waiting"
         begun = JobStatus(name, state, figures["epoch"], epochs, figures.get("validation_error"))
         if is_locked(self.lock_path):
@@ -142,6 +144,11 @@ class JobFolder:
             last = self.error_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
             return replace(begun, state="failed", error="".join(last))
         return begun
+
+    def _read(self, path: Path, parts: dict[str, Any]) -> Record:
+        record = read_record(path)
+        check_parts(record, parts, path, needed=parts.keys() - {"validation_error"})
+        return record
 
     @contextmanager
     def lock(self) -> Iterator[None]:

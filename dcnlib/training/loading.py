@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import signal
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from torch.utils.data import (
     default_collate,
 )
 
+from dcnlib.training.interrupt import SIGNALS
 from dcnlib.utils.checks import check_values
 
 Batch = tuple[Tensor, Tensor]
@@ -179,7 +181,19 @@ def _is_vectorised(data: Any) -> bool:
 
 
 def _loader(data: Data, batches: Any, workers: int, generator: torch.Generator) -> DataLoader:
-    return DataLoader(Batched(data), sampler=batches, batch_size=None, num_workers=workers, generator=generator)
+    how: dict[str, Any] = {"num_workers": workers, "generator": generator, "worker_init_fn": _outlive_a_signal}
+    return DataLoader(Batched(data), sampler=batches, batch_size=None, **how)
+
+
+def _outlive_a_signal(worker: int) -> None:
+    """Let the training's own process decide what a signal means that all processes of a run get, as schedulers and
+    launchers send it: without its workers it couldn't stop between two steps. A second one ends a worker."""
+
+    def end_by_the_next(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in SIGNALS:
+        signal.signal(number, end_by_the_next)
 
 
 def _from(loader: DataLoader, start: int, epoch_rng: Tensor | None, processes: int) -> Iterator[Any]:

@@ -6,6 +6,7 @@ A model needs `model.loss(images, labels)` -> (loss, named parts) and `model(ima
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -30,7 +31,7 @@ from dcnlib.training.schedule import one_cycle
 from dcnlib.training.settings import TrainingSettings
 from dcnlib.training.watch import Watch
 from dcnlib.utils.checks import check_label_range
-from dcnlib.utils.device import autocast, seed_everything, to_device
+from dcnlib.utils.device import autocast, deterministic, seed_everything, to_device
 from dcnlib.utils.modules import evaluation_mode, train_keeping_frozen, uncompiled
 from dcnlib.utils.records import Record, environment
 from dcnlib.utils.weights import digest_of, put_weights, read_weights, save_weights, weights_of
@@ -108,9 +109,10 @@ def fit(
             noticing_losses(processes, "; the same command goes on from the last checkpoint" if run else "")
         )
         held.enter_context(synchronised(model, processes))
+        varying = held.enter_context(deterministic(settings.deterministic))
         with stopping_between_steps() as stop:
             trainer.train(stop, on_epoch, progress)
-        return trainer.finish()
+        return trainer.finish(varying)
 
 
 class _Trainer:
@@ -256,8 +258,9 @@ class _Trainer:
             )
         self.saved = time.perf_counter()
 
-    def finish(self) -> Record:
-        """Put the best weights into the model, and write weights and record."""
+    def finish(self, varying: set[str]) -> Record:
+        """Put the best weights into the model, and write weights and record, which names the operations that don't
+        give the same bits each time where that was asked for."""
         state = self.training.progress
         put_weights(self.training.best_weights, self.model, "the run")
         self.model.eval()
@@ -276,6 +279,11 @@ class _Trainer:
                 "batch_size_each": self.settings.batch_size // self.processes.count,
                 "batch_norm": "over all processes",
             }
+        if varying:
+            record["not_deterministic"] = sorted(varying)
+            warnings.warn(
+                f"these operations don't give the same bits each time here: {', '.join(sorted(varying))}", stacklevel=3
+            )
         if state.resumed:
             record["resumed"] = state.resumed
         return self.processes.from_first(lambda: self._write(record))

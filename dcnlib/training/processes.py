@@ -4,7 +4,7 @@
 there are, and which device is whose. A process that was started alone asks for none of it.
 """
 
-import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from dcnlib.utils.device import resolve_device, seed_everything
+from dcnlib.utils.launched import launched_as
 
 T = TypeVar("T")
 
@@ -84,9 +85,12 @@ class Processes:
         if not self.several:
             return loss
         # A model may leave parts unused: its fine layers with k = 0.
-        return nn.parallel.DistributedDataParallel(
-            _LossAsForward(loss, model), broadcast_buffers=False, find_unused_parameters=True
-        )
+        with warnings.catch_warnings():
+            # The name that is to come in its place means something else as yet.
+            warnings.filterwarnings("ignore", ".*broadcast_buffers.* is deprecated")
+            return nn.parallel.DistributedDataParallel(
+                _LossAsForward(loss, model), broadcast_buffers=False, find_unused_parameters=True
+            )
 
     def seed_draws(self, seed: int, epoch: int, step: int) -> None:
         """Let a step of each process draw differently. The first one's generator goes on as if it were alone; the
@@ -107,13 +111,6 @@ class _LossAsForward(nn.Module):
         return self.loss(images, labels)
 
 
-def launched_as() -> tuple[int, int]:
-    """Rank and count of the processes that were started together, as the launcher tells them."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-
-
 _joined: Processes | None = None
 
 
@@ -123,18 +120,20 @@ def join(device: str) -> Processes:
     Raises ModuleNotFoundError without Accelerate, ValueError for a device that isn't one for each.
     """
     global _joined
-    if launched_as()[1] == 1:
+    begun = distributed.is_available() and distributed.is_initialized()
+    if (distributed.get_world_size() if begun else launched_as()[1]) == 1:
         return Processes(device=resolve_device(device))
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"several processes take auto, cpu or cuda, of which each gets its own, got device {device!r}")
     if _joined is None:
+        resolve_device(device)
         try:
             from accelerate import PartialState
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
                 "training in several processes needs Accelerate: pip install 'dcnlib[distributed]'"
             ) from error
-        state = PartialState(cpu=device == "cpu")
+        state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
         group = distributed.new_group(backend="gloo")
         _joined = Processes(state.process_index, state.num_processes, state.device, group)
     if device not in ("auto", _joined.device.type) or _joined.device.type not in ("cpu", "cuda"):

@@ -1,7 +1,7 @@
 """A run on disk: a folder with its record, its weights and its checkpoint, and its one look at the test set."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,42 @@ from dcnlib.training.processes import current
 from dcnlib.utils.device import seed_everything
 from dcnlib.utils.files import user_path
 from dcnlib.utils.locks import lock_file
-from dcnlib.utils.records import Record, read_record, save_record
+from dcnlib.utils.records import Record, check_parts, read_record, save_record
+
+# What others than its writer read of a run's record; outer parts first.
+PARTS: dict[str, Any] = {
+    "name": str,
+    "model": dict,
+    "settings": dict,
+    "settings.seed": int,
+    "data": dict,
+    "data.train": dict,
+    "data.train.parts": list,
+    "digests": dict,
+    "digests.initial_weights": str,
+    "frozen": list,
+    "validation": dict,
+    "validation.error": int | float,
+    "test": dict,
+    "test.error": int | float,
+    "test_ways": dict,
+    "until_sure": dict,
+}
+
+
+def read_run_record(path: Path, *, needed: Collection[str] = ()) -> Record:
+    """The record of a run that lies at a path. Raises ValueError if it is damaged, or lacks one of the `needed` parts
+    of `PARTS`."""
+    record = read_record(path)
+    check_run_record(record, path, needed=needed)
+    return record
+
+
+def check_run_record(record: Record, path: Path, *, needed: Collection[str] = ()) -> None:
+    """Raise ValueError, naming the path, unless a run's record has the `needed` parts, and is as others read it."""
+    check_parts(record, PARTS, path, needed=needed)
+    if not all(isinstance(part, dict) for part in record.get("data", {}).get("train", {}).get("parts", [])):
+        raise ValueError(f"{path} is no record of ours: its data.train.parts are no descriptions")
 
 
 class Run:
@@ -40,12 +75,11 @@ class Run:
         """Whether nothing can be written into the folder."""
         return self.folder.is_dir() and not os.access(self.folder, os.W_OK)
 
-    def read_record(self) -> Record:
-        """The record of the finished run. Raises FileNotFoundError for an unfinished one, ValueError for a damaged
-        record."""
+    def read_record(self, *, needed: Collection[str] = ()) -> Record:
+        """The record of the finished run. Raises FileNotFoundError for an unfinished one, and as `read_run_record`."""
         if not self.finished:
             raise FileNotFoundError(f"{self.folder} holds no finished run: no {self.record_path.name}")
-        return read_record(self.record_path)
+        return read_run_record(self.record_path, needed=needed)
 
     def save_record(self, record: Record) -> None:
         """Write the run's record, atomically."""
@@ -58,7 +92,7 @@ class Run:
         return current().from_first(lambda: self._test(model, test_data, ways))
 
     def _test(self, model: nn.Module, test_data: Any, ways: Mapping[str, Mapping[str, Any]] | None) -> Record:
-        record = self.read_record()
+        record = self.read_record(needed=("data", "settings.seed"))
         record["data"]["test"] = test_data.describe()
         seed = record["settings"]["seed"]
         ways = getattr(model, "ways", {}) if ways is None else ways

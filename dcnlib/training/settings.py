@@ -36,6 +36,9 @@ class TrainingSettings:
     mean_decay: float | None = None
     """Decay a step of the running mean of all weights that validation and the saved weights are of; None takes the
     weights themselves."""
+    deterministic: bool = False
+    """Whether torch takes operations that give the same bits each time on one machine; what it can't is said. On CPUs
+    all of ours do anyway."""
     workers: int = 0
     """Processes that make batches beside the training; 0 makes them in its own."""
 

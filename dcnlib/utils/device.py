@@ -5,7 +5,9 @@ import re
 import shutil
 import sys
 import sysconfig
-from contextlib import nullcontext
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,3 +65,32 @@ def autocast(device: torch.device, precision: Precision) -> Any:
     if precision == "bfloat16" or (precision == "auto" and device.type == "cuda"):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[set[str]]:
+    """Let torch take operations that give the same bits each time on one machine, where it has them. The names of those
+    that were used and have no such form are added to the set as they are met."""
+    varying: set[str] = set()
+    if not wanted:
+        yield varying
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA's products of matrices vary
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    told = r"(\S+) does not have a deterministic implementation"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", told, UserWarning)
+        usual = warnings.showwarning
+
+        def note(message: Any, *where: Any, **how: Any) -> None:
+            if found := re.match(told, str(message)):
+                varying.add(found[1])
+            else:
+                usual(message, *where, **how)
+
+        warnings.showwarning = note
+        try:
+            yield varying
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])

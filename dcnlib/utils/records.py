@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -31,6 +31,21 @@ def read_record(path: Path) -> Record:
     if not isinstance(record, dict):
         raise ValueError(f"{path} is no record: it holds no JSON object")
     return record
+
+
+def check_parts(record: Record, parts: Mapping[str, Any], path: Path, *, needed: Collection[str] = ()) -> None:
+    """Raise ValueError, naming the path, unless a record has the `needed` parts, and each part that it has is of its
+    type: {"data.train": dict}."""
+    for name, kind in parts.items():
+        *outer, last = name.split(".")
+        inside: Any = record
+        for part in outer:
+            inside = inside.get(part, {})
+        if last not in inside:
+            if name in needed:
+                raise ValueError(f"{path} is no whole record: it has no {name}")
+        elif not isinstance(inside[last], kind) or (isinstance(inside[last], bool) and kind is not bool):
+            raise ValueError(f"{path} is no record of ours: its {name} is {inside[last]!r:.60}")
 
 
 def _refuse(constant: str) -> None:

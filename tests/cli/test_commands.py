@@ -174,14 +174,18 @@ def test_what_goes_wrong_ends_with_one_line(error, status, message, capsys, monk
     assert capsys.readouterr().err == message
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_training_that_a_signal_stopped_ends_with_its_status_and_goes_on(number, status, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "status", "workers"), [(signal.SIGINT, 130, 0), (signal.SIGTERM, 143, 1), (signal.SIGHUP, 129, 0)]
+)
+def test_training_that_a_signal_stopped_ends_with_its_status_and_goes_on(number, status, workers, tmp_path):
+    """Also where its workers get the signal too, as terminals, schedulers and launchers send it."""
     arguments = ["train", "--model", "coarse", "--source", "embedded", "--epochs", "500", "--device", "cpu"]
-    arguments += ["--batch-size", "1000"]
+    arguments += ["--batch-size", "1000", "--workers", str(workers)]
     command = [sys.executable, "-m", "dcnlib", *arguments, "--run-dir", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, start_new_session=True) as process:
         process.stdout.readline()  # an epoch is over
-        process.send_signal(number)
+        os.killpg(process.pid, number)
         _, told = process.communicate(timeout=60)
     assert process.returncode == status
     assert told.startswith(f"dcnlib train: stopped by {number.name} after ")

@@ -9,6 +9,7 @@ import socket
 import statistics
 import sys
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from io import BytesIO
 from urllib.parse import urlsplit
 
@@ -404,6 +405,16 @@ def test_pictures_come_at_once(lab, capsys):
     assert len(slider) == 10
     assert statistics.median(slider) < 1000  # the goal is 200; machines that test have other work
     assert statistics.median(image) < 2000
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example"])
+def test_the_app_refuses_who_calls_it_by_a_foreign_name(app, host):
+    """As a page elsewhere does whose name is made to lead here."""
+    address = urlsplit(app.url)
+    for path in ("/", "/api/kernels", "/voila/static/voila.js"):
+        server = HTTPConnection(address.hostname, address.port, timeout=60)
+        server.request("GET", path, headers={"Host": host})
+        assert server.getresponse().status == 403, path
 
 
 def test_the_app_begins_with_a_game_that_hides_truth_and_gradient(app, data):

@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from hostile.kinds import KINDS, Kind, encoded, good_records
+from hostile.kinds import ABOUT, KINDS, Kind, encoded, good_export, good_graph, good_records, signed
 from PIL import Image
 from svhn_files import sample_entries, write_labels
 
@@ -464,6 +464,49 @@ def digits_bomb(path: Path) -> None:
     path.write_bytes(gzipped(deflated(ZEROS)))
 
 
+def changed_export(**changes: object) -> Callable[[Path], None]:
+    return content(lambda: signed(good_export(".onnx"), good_graph(), {**ABOUT, **changes}))
+
+
+def foreign_weights(path: Path) -> None:
+    """The network's weights are the bytes of a file that isn't the sender's."""
+    from onnx import StringStringEntryProto, TensorProto, load_from_string
+
+    (path.parent / "secret").write_bytes(np.ones(40, np.float32).tobytes())
+    model = load_from_string(good_graph())
+    (weights,) = model.graph.initializer
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    weights.external_data.append(StringStringEntryProto(key="location", value="secret"))
+    path.write_bytes(signed(good_export(".onnx"), model.SerializeToString(), ABOUT))
+
+
+def executing_program(path: Path) -> Path:
+    """A file for torch.export.load, which would unpickle it."""
+    plain_pickle(other := path.with_suffix(".pt2"))
+    return other
+
+
+def exports() -> Iterator[Attack]:
+    onnx = KINDS["onnx"]
+    yield Attack("a pt2 file that executes", onnx, executing_program)
+    yield Attack("an export with weights from elsewhere", onnx, foreign_weights)
+    for name, changes in {
+        "of another task": {"model": {"kind": "coarse", "data": "house-numbers"}},
+        "of no model": {"model": {"kind": "os.system"}},
+        "without a task": {"model": 5},
+        "of a later version": {"format": 2},
+        "of a part": {"part": "first"},
+        "of images of a terabyte": {"image_shape": [1, 500_000, 500_000]},
+        "of images without a shape": {"image_shape": None},
+        "of outputs that it hasn't": {"outputs": {"logits": {}, "boxes": {}}},
+        "of no outputs": {"outputs": {}},
+        "of strange outputs": {"outputs": {"logits": {}, "forward": {}}},
+        "of data that is none": {"record": {"data": {"train": {"parts": [5]}}}},
+    }.items():
+        yield Attack(f"an export {name}", onnx, changed_export(**changes))
+
+
 def others() -> Iterator[Attack]:
     weights, checkpoint, cache, run, promoted = (
         KINDS[name] for name in ("weights", "checkpoint", "cache", "run", "promoted run")
@@ -546,6 +589,7 @@ def _all() -> Iterator[Attack]:
     for name, write in ARCHIVE_ATTACKS.items():
         yield Attack(name, KINDS["tar.gz"], write)
     yield from others()
+    yield from exports()
 
 
 ATTACKS: dict[str, Attack] = {attack.name: attack for attack in _all()}

@@ -205,6 +205,7 @@ def test_every_setting_that_changes_the_result_is_part_of_the_experiment(quadran
         "compile": True,
         "clip_norm": 1.0,
         "warm_up": 0.2,
+        "deterministic": True,
         "device": "auto",
     }
     for name, value in others.items():
@@ -255,7 +256,8 @@ def test_records_of_earlier_versions_tell_less_and_still_belong_to_their_run(qua
     """They know no architecture, no digests and no workers, and hold a result on the test set."""
     record = fit(Net(), *quadrants, QUICK, run_dir=tmp_path)
     old = {part: value for part, value in record.items() if part not in ("architecture", "frozen", "digests")}
-    old["settings"].pop("workers")
+    for later in ("workers", "deterministic"):
+        old["settings"].pop(later)
     old["data"]["test"] = {"name": "TensorDataset", "count": 5}
     save_record(tmp_path / "record.json", old)
     assert fit(Net(), *quadrants, QUICK, run_dir=tmp_path) == old

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dcnlib.training.loading import Order
+from dcnlib.training.processes import Processes
 
 SCRIPT = Path(__file__).parent.parent / "training_in_processes.py"
 
@@ -80,3 +81,16 @@ def test_the_shares_of_all_processes_are_the_batch():
     for batch, *parts in zip(whole, *shares, strict=True):
         assert sorted(batch) == sorted(index for part in parts for index in part)
         assert {len(part) for part in parts} == {4}
+
+
+def test_each_process_draws_its_own_at_each_step_and_the_first_one_goes_on_as_if_alone():
+    def drawn(rank, step):
+        torch.manual_seed(0)
+        Processes(rank=rank, count=3).seed_draws(seed=5, epoch=1, step=step)
+        return tuple(torch.rand(3).tolist())
+
+    torch.manual_seed(0)
+    alone = tuple(torch.rand(3).tolist())
+    assert drawn(0, 0) == drawn(0, 1) == alone
+    assert len({alone, *(drawn(rank, step) for rank in (1, 2) for step in range(4))}) == 9
+    assert drawn(1, 3) == drawn(1, 3)

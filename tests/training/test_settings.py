@@ -1,15 +1,16 @@
 """Settings: plain values of the right type, whatever they were given as."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from dcnlib import TrainingSettings
+from dcnlib import TrainingSettings, fit
 from dcnlib.training.schedule import one_cycle
+from dcnlib.utils.weights import digest_of, weights_of
 
 PLAIN = TrainingSettings(epochs=3, batch_size=16, learning_rate=0.5, seed=1, device="cpu", compile=True, clip_norm=2.0)
 
@@ -94,3 +95,33 @@ def test_the_learning_rate_of_every_step_lies_between_nothing_and_its_peak(epoch
         peak = max(0, round(warm_up * epochs) - 1)
         assert rates.index(max(rates)) == peak
         assert rates[peak] == pytest.approx(0.5, rel=0.01) or warm_up * epochs < 1
+
+
+class Scattering(nn.Module):
+    """A network with an operation that has no deterministic form."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(165, 4)
+
+    def forward(self, images):
+        torch.zeros(3).put_(torch.tensor([1]), torch.ones(1))
+        return self.linear(images.flatten(1))
+
+    def loss(self, images, labels):
+        return nn.functional.cross_entropy(self(images), labels), {}
+
+
+def test_deterministic_training_gives_the_same_bits_and_says_what_cannot(make_dcn, quadrants):
+    usual = TrainingSettings(epochs=1, batch_size=16, device="cpu")
+    trained = []
+    for settings in (usual, *[replace(usual, deterministic=True)] * 2):
+        model = make_dcn(image_shape=None).float()
+        record = fit(model, *quadrants, settings)
+        assert "not_deterministic" not in record
+        trained.append(digest_of(weights_of(model)))
+    assert len(set(trained)) == 1
+    with pytest.warns(UserWarning, match="don't give the same bits each time here: put_"):
+        record = fit(Scattering(), *quadrants, replace(usual, deterministic=True))
+    assert record["not_deterministic"] == ["put_"]
+    assert not torch.are_deterministic_algorithms_enabled()

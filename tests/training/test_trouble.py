@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from jupyter_client.manager import start_new_kernel
 
 from dcnlib import TrainingSettings, evaluate, fit
 from dcnlib.training.interrupt import SIGNALS, Stopped, stopping_between_steps
@@ -211,6 +212,75 @@ def test_a_signal_stops_between_two_steps_and_the_run_goes_on(make, quadrants, t
         assert record["curves"] == expected["curves"]
         assert same(weights_of(model), weights_of(whole))
     assert [signal.getsignal(number) for number in SIGNALS] == handlers
+
+
+IN_JUPYTER = """
+import time
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+from dcnlib import TrainingSettings, fit
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(9, 2)
+
+    def forward(self, images):
+        return self.linear(images.flatten(1))
+
+    def loss(self, images, labels):
+        time.sleep(pause)
+        return nn.functional.cross_entropy(self(images), labels), {}
+
+pause = 0.1  # until it was interrupted
+images = torch.rand(64, 1, 3, 3)
+data = TensorDataset(images, (images.mean((1, 2, 3)) > 0.5).long())
+settings = TrainingSettings(epochs=200, device="cpu")
+
+def train(net, folder=None):
+    return fit(net, data, data, settings, run_dir=folder, on_epoch=lambda figures: print(figures["epoch"], flush=True))
+"""
+GO_ON = """
+pause = 0
+stopped = {name: value.clone() for name, value in net.state_dict().items()}
+assert all(value.isfinite().all() for value in stopped.values())
+record, whole = train(net, "run"), Net()
+assert record["curves"] == train(whole)["curves"]
+assert all(value.equal(whole.state_dict()[name]) for name, value in net.state_dict().items())
+"""
+
+
+def test_an_interrupt_in_jupyter_leaves_a_model_and_a_run_that_go_on(tmp_path):
+    """By the kernel's own interrupt, as the button sends it."""
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
+
+    def told(code, until=None):
+        """How a cell ended, which is interrupted when its output says so."""
+        asked = client.execute(code)
+        while True:
+            message = client.get_iopub_msg(timeout=120)
+            if message["parent_header"].get("msg_id") != asked:
+                continue
+            if until is not None and until in message["content"].get("text", "").split():
+                manager.interrupt_kernel()
+                until = None
+            if message["content"].get("execution_state") == "idle":
+                break
+        while (reply := client.get_shell_msg(timeout=120))["parent_header"].get("msg_id") != asked:
+            pass
+        return reply["content"]
+
+    try:
+        assert told(IN_JUPYTER)["status"] == "ok"
+        stopped = told("net = Net()\ntrain(net, 'run')", until="3")
+        assert (stopped["ename"], stopped["evalue"][:24]) == ("Stopped", "stopped by SIGINT after ")
+        ended = told(GO_ON)
+        assert ended["status"] == "ok", ended
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def test_a_second_signal_no_longer_waits():

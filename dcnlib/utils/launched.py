@@ -1,0 +1,16 @@
+"""Who this process is among those that a launcher started together. It needs no torch."""
+
+import os
+
+# As torchrun and accelerate launch tell it, or mpirun, which the latter may start for processors.
+_RANK = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+_COUNT = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
+def launched_as() -> tuple[int, int]:
+    """Rank and count of the processes that were started together: 0 and 1 of one that was started alone."""
+    return _first(_RANK, 0), _first(_COUNT, 1)
+
+
+def _first(names: tuple[str, ...], otherwise: int) -> int:
+    return int(next((os.environ[name] for name in names if name in os.environ), otherwise))
