@@ -85,9 +85,8 @@ def peak_of_pass(name: str, size: int, device: torch.device | str) -> int:
 def peak_of_call(source: str | Path, image_shape: ImageShape, **options: Any) -> int:
     """See `peak_memory_of`."""
     model = load_model(source).to(memory_format=torch.channels_last)
-    channels, height, width = image_shape
     images = torch.rand(1, *image_shape).contiguous(memory_format=torch.channels_last)
-    model(torch.rand(1, channels, height // 4, width // 4), **options)  # what the first call sets up is not of it
+    model(images, **options)  # what the first call sets up is not of it
     return _peak_of(lambda: model(images, **options))
 
 

@@ -17,7 +17,7 @@ from dcnlib.cli.options import ANY_SOURCE, SOURCE, Flag, Root, by_default, diffe
 from dcnlib.cli.own_pictures import PictureOptions
 from dcnlib.inference.runtimes import load_in_runtime
 from dcnlib.models.pretrained import Trained, load_trained, network_of_classes
-from dcnlib.models.tasks import CLUTTERED_MNIST, TASKS
+from dcnlib.models.tasks import CLUTTERED_MNIST, HouseNumbersTask
 from dcnlib.paper.benchmark_tables import (
     benchmark_tables,
     model_benchmark_table,
@@ -53,7 +53,7 @@ def count(*, model: ModelOptions, pictures: PictureOptions = PictureOptions(), a
         _keep(record, None)
         return
     spec, _ = pictures.open(model)
-    cost = count_multiplications(spec.build())
+    cost = count_multiplications(spec.build(), spec.task.image_shape)
     for part in ("layers", "top", "saliency", "fine_per_patch", "fine", "second_pass", "total", "discarded"):
         print(f"{part:<15}{getattr(cost, part):>12,}")
     for number, glimpse in enumerate(cost.glimpses, start=1):
@@ -63,7 +63,7 @@ def count(*, model: ModelOptions, pictures: PictureOptions = PictureOptions(), a
 def benchmark(
     *,
     weights: Annotated[str | None, by_default("the models of --data", **ANY_SOURCE)] = None,
-    data: Annotated[str, one_of(TASKS)] = CLUTTERED_MNIST.name,
+    data: Annotated[str, one_of([CLUTTERED_MNIST.name, HouseNumbersTask.name])] = CLUTTERED_MNIST.name,
     rivals: Flag = False,
     quick: Flag = False,
     settings: BenchmarkSettings = BenchmarkSettings(),

@@ -19,6 +19,7 @@ def signs(
     runs: Annotated[Path, arg(metavar="FOLDER")] = Path("runs"),
     source: SignSource = "gtsdb",
     root: Root = None,
+    workers: int = 0,
     run_dir: Annotated[Path, arg(metavar="FOLDER")] = Path("runs") / "street-signs-measured",
 ) -> None:
     """Measure the models of street signs on test images: windows of two sizes and whole photographs.
@@ -29,6 +30,7 @@ def signs(
         runs: holds the finished runs of the experiments street-signs-coarse, street-signs-fine and street-signs, and as
             many more seeds of the last as are finished
         source: of the images
+        workers: processes that share the work
         run_dir: keeps record.json
     """
     last = [run for run in SIGN_RUNS if run.window == 0]
@@ -40,7 +42,7 @@ def signs(
     def report(what: str) -> None:
         print(f"measuring {what}", file=sys.stderr, flush=True)
 
-    record = run_street_signs(coarse, fine, dcns, source=source, root=root, report=report)
+    record = run_street_signs(coarse, fine, dcns, source=source, root=root, workers=workers, report=report)
     for window in WINDOWS:
         print(f"{signs_table(record, window)}\n")
     Run(run_dir).save_record(record)

@@ -90,6 +90,8 @@ def export_model(
     trained = None if isinstance(source, nn.Module) else load_trained(source)
     model: Any = source if trained is None else trained.model
     shape = image_shape or getattr(model, "image_shape", None)
+    if shape is None and trained is not None:  # of one that takes any, what it was trained on
+        shape = trained.task.image_shape
     if shape is None:
         raise ValueError("the network doesn't know its images: give image_shape=(channels, height, width)")
     network = model.network if isinstance(model, MultiScaleNetwork) else model

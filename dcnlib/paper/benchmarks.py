@@ -121,7 +121,7 @@ def run_model_benchmark(
         "name": f"{trained.name}-benchmark",
         "settings": {"batches": settings.batches, "rounds": settings.rounds, "device": settings.device},
         "model": trained.spec.describe(),
-        "multiplications": count_multiplications(trained.spec.build()).total,
+        "multiplications": count_multiplications(trained.spec.build(), trained.task.image_shape).total,
         "inference": inference,
         **environment(device.type),
     }

@@ -9,6 +9,7 @@ TITLES = {
     "fine": "fine model, everywhere",
     "dcn": "DCN, k = {k}",
     "until sure": "DCN, until sure: {patches:.1f} patches",
+    "rounds": "DCN, k = {k}, chosen two by two",
     "random": "the same layers, {k} random patches",
     "center": "the same layers, {k} patches in the middle",
 }
@@ -67,6 +68,37 @@ def signs_clock_table(record: Record) -> str:
             for model, count in clock["peak_bytes"].items()
         ]
     return markdown_table(rows)
+
+
+# At most these shares of the fine model's multiplications, by the side of the windows; 0 are whole photographs.
+SHARES = {300: 0.1, 0: 0.05}
+TOUCHED = 0.8  # of the signs in images that are answered right, at least
+
+
+def sign_aims_table(record: Record, k: int = 8) -> str:
+    """Markdown: the aims for the first DCN with k patches, and what came of them."""
+    rows = [["image", "aim", "measured", "reached"]]
+    for window, share in SHARES.items():
+        shown = {
+            (row["name"], row.get("k")): row for row in record["windows"][str(window)]["rows"] if not row.get("seed")
+        }
+        dcn, fine = shown["dcn", k], shown["fine", None]
+        image = f"windows of {window}" if window else "photographs"
+        cost = dcn["multiplications"] / fine["multiplications"]
+        told = f"at most {100 * share:.0f} % of the fine model's multiplications"
+        rows.append([image, told, f"{100 * cost:.1f} %", _reached(cost <= share)])
+        worse = dcn["more_errors_than_fine_interval_95"][0] > 0
+        told = _with_interval(dcn, "more_errors_than_fine", 100, "+.1f")
+        rows.append([image, "not significantly more errors than the fine model", f"{told} points", _reached(not worse)])
+        part = dcn["signs_touched"] / dcn["signs_where_right"]
+        told = f"{dcn['signs_touched']} of {dcn['signs_where_right']}, {100 * part:.0f} %"
+        aim = f"at least {100 * TOUCHED:.0f} % of the signs touched where the answer is right"
+        rows.append([image, aim, told, _reached(part >= TOUCHED)])
+    return markdown_table(rows)
+
+
+def _reached(yes: bool) -> str:
+    return "yes" if yes else "no"
 
 
 def _with_interval(row: Record, name: str, factor: float, form: str) -> str:

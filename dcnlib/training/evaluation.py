@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from dcnlib.core.saliency import cross_entropy
 from dcnlib.core.selection import check_ks
-from dcnlib.training.loading import Data, count, evaluation_batches
+from dcnlib.training.loading import Data, count, evaluation_batches, most_at_once
 from dcnlib.training.processes import Processes
 from dcnlib.utils.checks import check_label_range, check_labels, check_whole
 from dcnlib.utils.device import to_device
@@ -21,7 +21,6 @@ from dcnlib.utils.records import Record
 from dcnlib.utils.statistics import ErrorRate
 from dcnlib.utils.weights import check_finite
 
-MOST_AT_ONCE = 250
 Answers = tuple[Tensor, Tensor, Tensor]  # of a batch: its loss, its predicted labels, which of them are wrong
 
 
@@ -69,7 +68,7 @@ def evaluate(
     if count(data) == 0:
         raise ValueError("there is nothing to evaluate: the data set is empty")
     check_finite(model.state_dict(), "a model that can't be evaluated")
-    batch_size = getattr(data, "most_at_once", MOST_AT_ONCE) if batch_size is None else batch_size
+    batch_size = most_at_once(data) if batch_size is None else batch_size
     check_whole("batch_size", batch_size)
     device = next(model.parameters(), torch.empty(0)).device  # an exported model has none, and runs on the CPU
     if not isinstance(cells, Tensor | None):

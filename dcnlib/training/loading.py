@@ -23,6 +23,7 @@ from torch.utils.data import (
 from dcnlib.training.interrupt import SIGNALS
 from dcnlib.utils.checks import check_values
 
+MOST_AT_ONCE = 250
 Batch = tuple[Tensor, Tensor]
 
 
@@ -136,6 +137,11 @@ def evaluation_batches(
     rank, processes = share
     indices = np.split(np.arange(len(data)), range(batch_size, len(data), batch_size))[rank::processes]
     return _checked(_loader(data, indices, workers, torch.Generator().manual_seed(0)))
+
+
+def most_at_once(data: Any) -> int:
+    """How many images of a data set to evaluate together: what it says, or what it is a part of, or 250."""
+    return int(getattr(data.dataset if isinstance(data, Subset) else data, "most_at_once", MOST_AT_ONCE))
 
 
 def at_epoch(data: Any, epoch: int) -> Any:

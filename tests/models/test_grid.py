@@ -73,3 +73,13 @@ def test_a_job_trains_on_the_images_that_its_seed_draws():
     assert job.load("train").describe()["seed"] == 3
     assert job.load("validation").describe() == CoarseSpec().task.load("validation", source="embedded").describe()
     assert job.describe() == {"kind": "coarse"}
+
+
+def test_parts_that_stay_as_they_begin_are_frozen(tmp_path):
+    job = SpecJob(name="frozen", spec=DCNSpec(), settings=TrainingSettings(), freeze=("fine", "top"))
+    model = job.build().train()
+    assert job.start(model) is None
+    assert model.training
+    assert {name.split(".")[0] for name, weights in model.named_parameters() if weights.requires_grad} == {"coarse"}
+    assert not model.fine.training
+    assert not model.top[0][1].training

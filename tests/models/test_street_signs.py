@@ -46,6 +46,11 @@ def test_models_begin_with_their_own_kind_and_no_other():
     begin_with(model, coarse)
     images = torch.rand(2, 3, 64, 64)
     assert torch.equal(model(images), coarse.model(images))
+    dcn = DCNSpec(task=TASK).build().eval()
+    begin_with(dcn, fine)
+    begin_with(dcn, coarse)
+    assert torch.equal(dcn.coarse(images), coarse.model.layers(images))
+    assert torch.equal(dcn.top.state_dict()["3.weight"], fine.model.top.state_dict()["3.weight"])
     with pytest.raises(ValueError, match="can't begin with trained"):
         begin_with(FineSpec(task=TASK).build(), coarse)
     with pytest.raises(ValueError, match="can't begin with trained"):

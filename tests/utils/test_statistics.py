@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dcnlib.utils.records import records_folder
-from dcnlib.utils.statistics import ErrorRate, mcnemar_p_value, paired_difference
+from dcnlib.utils.statistics import ErrorRate, average_precision, mcnemar_p_value, paired_difference
 
 
 def parts_of(record):
@@ -57,3 +57,16 @@ def test_a_paired_difference_is_that_of_the_images_one_by_one():
     half = 1.96 * apart.std() / 200**0.5
     assert paired_difference(20, 6, 200) == pytest.approx((apart.mean(), apart.mean() - half, apart.mean() + half))
     assert paired_difference(6, 20, 200)[0] == -paired_difference(20, 6, 200)[0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_average_precision_is_that_of_its_definition(seed):
+    random = np.random.RandomState(seed)
+    scores, positive = random.randint(0, 6, 30).astype(float), random.random_sample(30) < 0.4  # many ties
+    expected = np.mean([positive[scores >= score].mean() for score in scores[positive]])
+    assert average_precision(scores, positive)[0] == pytest.approx(expected)
+    weights = random.randint(0, 3, (4, 30))
+    drawn = [np.repeat(np.arange(30), row) for row in weights]
+    each = [average_precision(scores[rows], positive[rows])[0] for rows in drawn]
+    assert average_precision(scores, positive, weights) == pytest.approx(each)
+    assert average_precision(scores, scores >= 4)[0] == 1
