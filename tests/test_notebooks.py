@@ -44,6 +44,7 @@ def test_the_notebooks_are_there_in_order():
         "09_house_numbers",
         "10_time_and_scale",
         "11_every_budget",
+        "13_your_own_pictures",
     ]
 
 
