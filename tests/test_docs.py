@@ -2,8 +2,10 @@
 
 import json
 import re
+import subprocess
 
 import numpy as np
+import papermill
 import pytest
 import torch
 from PIL import Image
@@ -264,3 +266,31 @@ def test_the_headline_in_the_readme_is_that_of_the_records():
     readme = (ROOT / "README.md").read_text()
     assert " ".join(headline_caption(load_record("budgets")).split()) in " ".join(readme.split())
     assert "(figures/11_errors_and_multiplications.png)" in readme
+
+
+def test_the_core_of_the_course_takes_two_and_a_half_hours_and_is_that_of_the_notebooks():
+    page = (ROOT / "docs" / "course.md").read_text()
+    rows = re.findall(r"^\| \[.*?\]\(\.\./(.*?)\) \| (\d+) \| (.*?) \| (\d+) \|$", page, re.MULTILINE)
+    assert len(rows) == 6
+    assert sum(int(minutes) for *_, minutes in rows) == 150
+    for path, reading, core, minutes in rows:
+        head = " ".join("".join(json.loads((ROOT / path).read_text())["cells"][0]["source"]).split())
+        told = re.split(r";|:|\. |\.$", head.split("**Short of time?** The core is ")[1])[0]
+        assert re.findall(r"\d\.\d", told) == re.findall(r"\d\.\d", core), path
+        words = {"an hour": "60 minutes"}.get(re.search(r"\*\*Reading\*\* takes about ([^.]*)", head)[1])
+        assert (words or re.search(r"takes about (\d+ minutes)", head)[1]) == f"{reading} minutes"
+        assert int(minutes) <= int(reading)
+
+
+def test_one_notebook_alone_is_run_by_make():
+    command = ["make", "--dry-run", "reproduce", "NOTEBOOKS=notebooks/06_number_of_patches.ipynb"]
+    assert " ".join(command[2:]) in text_of("docs/course.md")
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "for notebook in 06_number_of_patches.ipynb; do" in told
+
+
+def test_the_lines_of_papermill_name_parameters_that_the_notebooks_have():
+    lines = re.findall(r"papermill (notebooks/\S+) \S+ --cwd notebooks (.*)", (ROOT / "docs" / "course.md").read_text())
+    assert len(lines) == 2
+    for path, options in lines:
+        assert set(re.findall(r"\b(KS?)\b", options)) <= papermill.inspect_notebook(ROOT / path).keys()

@@ -1,6 +1,7 @@
 """What the pictures show, read back from the Axes."""
 
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from xml.etree.ElementTree import fromstring
 
@@ -15,9 +16,11 @@ import torch
 from matplotlib.colors import to_rgb, to_rgba
 from PIL import Image, ImageSequence
 
-from dcnlib import Geometry, plots
+from dcnlib import CoarseLayers, DynamicCapacityNetwork, FineLayers, Geometry, TopLayers, plots
+from dcnlib.plots.films import film_of_patches, film_of_training
 from dcnlib.plots.network import PARTS, network_diagram
 from dcnlib.plots.saving import SAME_SHADE
+from dcnlib.plots.training import plot_pairs, plot_training
 from dcnlib.utils.statistics import ErrorRate
 
 
@@ -263,3 +266,50 @@ def test_equal_vectors_are_painted_alike_in_all_maps():
     assert all(each.min() >= 0 and each.max() <= 1 for each in painted)
     torch.testing.assert_close(painted[0][:, 2, 3], painted[1][:, 1, 1])
     assert painted[0].flatten(1).std(1).min() > 0.1
+
+
+def small_network():
+    torch.manual_seed(0)
+    boxes = {"coarse": CoarseLayers(), "fine": FineLayers(), "top": TopLayers()}
+    return DynamicCapacityNetwork(**boxes, image_shape=(1, 60, 60)).eval()
+
+
+def frames_of(gif):
+    return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(Image.open(BytesIO(gif)))]
+
+
+def test_a_film_of_patches_has_a_frame_for_each_number_of_them():
+    frames = frames_of(film_of_patches(small_network(), torch.rand(1, 60, 60), 3, most=2))
+    assert len(frames) == 3
+    assert all((one != other).any() for one, other in pairwise(frames))
+    assert not plt.get_fignums()
+
+
+def test_a_film_of_a_training_has_a_frame_for_each_look():
+    model, images = small_network(), torch.rand(2, 1, 60, 60)
+    history = {name: np.arange(1.0, 9.0) for name in ("coarse_length", "fine_length", "cosine", "distance")}
+    looks = {0: model.attend(images, k=2), 8: model.attend(images, k=4)}
+    assert len(frames_of(film_of_training(images, looks, history, model.geometry))) == 2
+    assert not plt.get_fignums()
+
+
+def test_a_training_is_drawn_as_it_was():
+    names = ("cross_entropy", "hint", "coarse_length", "fine_length", "cosine", "distance")
+    history = {name: np.arange(1.0, 5.0) * number for number, name in enumerate(names, start=1)}
+    figure = plot_training(history, guess=2.3, mark=2)
+    drawn = [[line.get_ydata().tolist() for line in axes.lines if len(line.get_ydata()) == 4] for axes in figure.axes]
+    told = {name: values.tolist() for name, values in history.items()}
+    lengths = [told["coarse_length"], told["fine_length"]]
+    assert drawn[:3] == [[told["cross_entropy"]], [told["hint"]], lengths]
+    assert drawn[3] == [told["cosine"], (history["distance"] / history["fine_length"]).tolist()]
+    plt.close(figure)
+
+
+def test_pairs_are_drawn_with_their_medians():
+    groups = ("chosen", "passed over", "unrelated")
+    pairs = {("a", group): (np.full(9, 0.2 * n), np.full(9, 0.1 * n)) for n, group in enumerate(groups, start=1)}
+    figure = plot_pairs(pairs, {"a": "the one network"})
+    medians = [[line.get_xdata()[0] for line in axes.lines] for axes in figure.axes]
+    assert medians[0] == pytest.approx([0.2, 0.4, 0.6])
+    assert medians[1] == pytest.approx([0.1, 0.2, 0.3])
+    plt.close(figure)

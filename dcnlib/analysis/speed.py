@@ -5,7 +5,7 @@ the fine model with its trained weights, in channels-last, under torch.compile w
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from dcnlib.utils.timing import interleaved, thread_count
 EPOCH = 55_000  # training images
 DCN = "dcn-k8-hints"
 Milliseconds = dict[str, float]  # an image, by competitor
+Batch = tuple[Tensor, Tensor]  # images and labels
 
 
 @dataclass(frozen=True)
@@ -186,26 +187,11 @@ def measure_training(name: str, device: torch.device, steps: int) -> Record:
     torch.compiler.reset()
     settings = TrainingSettings()
     data = ClutteredMNIST(load_digits("all", source="embedded"), seed=0, fresh=True)
-    order = np.random.RandomState(0)
-
-    def draw() -> tuple[Tensor, Tensor]:
-        return to_device(data[order.randint(len(data), size=settings.batch_size)], device)
-
-    def stepper(compiled: bool) -> Callable[[], None]:
-        model = PRETRAINED[name].build().to(device).to(memory_format=torch.channels_last).train()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
-        loss_of: Callable[..., Any] = torch.compile(model.loss) if compiled else model.loss  # type: ignore
-
-        def step() -> None:
-            with autocast(device, settings.precision):
-                loss, _ = loss_of(*draw())
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-
-        return step
-
-    competitors = {"eager": stepper(False), "compiled": stepper(True), "data": draw}
+    draw = drawer(data, settings, device)
+    eager, compiled = (
+        training_step(PRETRAINED[name].build(), replace(settings, compile=way), device) for way in (False, True)
+    )
+    competitors = {"eager": lambda: eager(draw()), "compiled": lambda: compiled(draw()), "data": draw}
     competitors["compiled"]()  # compiles
     seconds = interleaved(competitors, steps, turn=0)
     result: Record = {"data_share": seconds["data"] / seconds["compiled"]}
@@ -213,6 +199,36 @@ def measure_training(name: str, device: torch.device, steps: int) -> Record:
         an_image = seconds[way] / settings.batch_size
         result[way] = {"milliseconds": 1e3 * an_image, "epoch_seconds": EPOCH * an_image}
     return result
+
+
+def images_per_second(model: nn.Module, data: ClutteredMNIST, settings: TrainingSettings, *, steps: int = 15) -> float:
+    """Images a second in so many training steps, on the settings' device and in their precision, drawing included."""
+    device = resolve_device(settings.device)
+    draw, step = drawer(data, settings, device), training_step(model, settings, device)
+    return settings.batch_size / interleaved({"": lambda: step(draw())}, steps, turn=0)[""]
+
+
+def training_step(model: nn.Module, settings: TrainingSettings, device: torch.device) -> Callable[[Batch], None]:
+    """One step of training on a batch that lies on the device, as `fit` makes it, but for its checks and its record."""
+    model.to(device).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
+    precision = autocast(device, settings.precision)
+    loss_of: Callable[..., Any] = torch.compile(model.loss) if settings.compile else model.loss  # type: ignore
+
+    def step(batch: Batch) -> None:
+        with precision:
+            loss, _ = loss_of(*batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def drawer(data: ClutteredMNIST, settings: TrainingSettings, device: torch.device) -> Callable[[], Batch]:
+    """Draws batches at random, one with each call, onto the device."""
+    order = np.random.RandomState(0)
+    return lambda: to_device(data[order.randint(len(data), size=settings.batch_size)], device)
 
 
 def measure_growth(size: int, device: torch.device, rounds: int) -> Record:

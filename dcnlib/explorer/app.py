@@ -1,4 +1,4 @@
-"""The page of `python -m dcnlib explore`: the explorer, below it every k at once and images that a look changes."""
+"""The page of `python -m dcnlib explore`: the explorer, every k, the glimpses of RAM and DRAW, what a look changes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from dcnlib.analysis.looks import find_changes
 from dcnlib.core.geometry import covered_size
 from dcnlib.data.cluttered_mnist import load_cluttered
 from dcnlib.explorer.state import Explorer
-from dcnlib.explorer.widgets import FOLDER, ExplorerWidget, FinderWidget, SweepWidget
+from dcnlib.explorer.widgets import FOLDER, ExplorerWidget, FinderWidget, RivalsWidget, SweepWidget
 from dcnlib.models.pretrained import load_pretrained, load_trained, network_of_classes
 from dcnlib.models.tasks import CLUTTERED_MNIST
 
@@ -25,6 +25,7 @@ DCNS = {
 }
 # What single models say of the same image; the last one is what a look's price is told in.
 SINGLE = {"coarse model": "coarse", "RAM": "ram", "DRAW": "draw", "fine model": "fine"}
+GLIMPSING = ("RAM", "DRAW")  # of these, whose looks are shown
 FIRST_IMAGE = 141  # whose answer the look changes
 FOUND_AMONG = 1000  # images, so that a page doesn't take long to come
 HEAD = """<h1>Where would you look?</h1>
@@ -54,4 +55,5 @@ def page(source: str | Path = "") -> VBox:
     some = Subset(cast(Any, data), cast(Sequence[int], np.arange(min(len(data), FOUND_AMONG))))
     finder = FinderWidget(widget, find_changes(dcn, some), model=name)
     style = f"<style>{(FOLDER / 'page.css').read_text()}</style>"
-    return VBox([HTML(style + HEAD), widget, SweepWidget(widget), finder]).add_class("dcn-page")
+    rivals = [RivalsWidget(widget, {name: single[name] for name in GLIMPSING})] if digits else []
+    return VBox([HTML(style + HEAD), widget, SweepWidget(widget), *rivals, finder]).add_class("dcn-page")

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dcnlib.analysis.speed import per_image
+from dcnlib.analysis.speed import per_image, training_step
 from dcnlib.data.cluttered_mnist import ClutteredMNIST
 from dcnlib.inference.compile import compile_for_inference
 from dcnlib.models.pretrained import load_pretrained
@@ -33,7 +33,7 @@ from dcnlib.paper.runs import ROWS, STUDY_RUNS
 from dcnlib.training.loading import training_batches
 from dcnlib.training.run import Run
 from dcnlib.training.settings import TrainingSettings
-from dcnlib.utils.device import autocast, can_compile, resolve_device, to_device
+from dcnlib.utils.device import can_compile, resolve_device, to_device
 from dcnlib.utils.files import cache_folder, data_roots
 from dcnlib.utils.records import Record, environment, save_record
 from dcnlib.utils.timing import interleaved, synchronize
@@ -129,7 +129,7 @@ def throughput(settings: GpuSettings, save: Save) -> None:
         experiment = EXPERIMENTS[name]
         usual = {"epochs": experiment.epochs, "precision": "bfloat16", "workers": settings.workers}
         training = TrainingSettings(**experiment.settings | usual)
-        step = _stepper(experiment.spec.build(), training, device)
+        step = training_step(experiment.spec.build(), replace(training, compile=False), device)
         batch = to_device(next(_batches(training, 0)), device)
         step(batch)  # warms up
         seconds = {"drawn beforehand": interleaved({"": partial(step, batch)}, settings.steps, turn=0)[""]}
@@ -219,22 +219,6 @@ def unpacked(folder: Path) -> dict[str, str]:
     """The environment variables with which a process finds what `pack` brought along, beside those it has."""
     path = os.pathsep.join(filter(None, [str(folder / "site"), os.environ.get("PYTHONPATH", "")]))
     return {"DCNLIB_DATA": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPATH": path}
-
-
-def _stepper(model: nn.Module, settings: TrainingSettings, device: torch.device) -> Callable[[Any], None]:
-    model.to(device).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
-    precision = autocast(device, settings.precision)
-    loss_of: Any = model.loss
-
-    def step(batch: tuple[Tensor, Tensor]) -> None:
-        with precision:
-            loss, _ = loss_of(*batch)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
-    return step
 
 
 def _batches(settings: TrainingSettings, workers: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -7,6 +7,7 @@ from voila.app import Voila
 from dcnlib.cli import explore as command
 from dcnlib.cli.main import main
 from dcnlib.explorer.app import page
+from dcnlib.models.pretrained import load_pretrained
 from dcnlib.utils.files import project_root
 
 
@@ -33,13 +34,20 @@ def test_the_page_is_served_with_its_source_to_this_machine_alone(source, served
 
 
 def test_the_page_shows_the_asked_for_model_first_and_starts_a_game():
-    head, explorer, sweep, finder = page("perturbed-topk").children
+    head, explorer, sweep, rivals, finder = page("perturbed-topk").children
     assert explorer.choices["model"] == "perturbed-topk"
     assert explorer.playing
     assert explorer.view["hand"]["look"]["cells"] == []
     assert [model["name"] for model in explorer.view["references"]] == ["coarse model", "RAM", "DRAW", "fine model"]
-    assert sweep.explorer is finder.explorer is explorer
+    assert sweep.explorer is finder.explorer is rivals.explorer is explorer
+    before = rivals.looks
     explorer.choose(index=3)
+    assert rivals.request == explorer.view["request"]
+    image, _ = explorer.explorer.data[[3]]
+    for shown, old in zip(rivals.looks, before, strict=True):
+        look = load_pretrained(shown["name"].lower()).attend(image)
+        assert shown["boxes"] == look.boxes[0].tolist() != old["boxes"]
+        assert shown["probabilities"] == pytest.approx(look.logits[0].softmax(-1).tolist())
     assert explorer.view["hand"]["look"]["cells"] == []
     explorer.playing = False
     explorer.choose(index=3)

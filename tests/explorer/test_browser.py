@@ -445,6 +445,23 @@ def test_the_app_begins_with_a_game_that_hides_truth_and_gradient(app, data):
     explorer.settle()
 
 
+def test_the_glimpses_of_a_rival_are_shown_up_to_any(app, data):
+    explorer = OnPage(app)
+    explorer.begin()
+    rivals = app.locator(".dcn-rivals")
+    for name in ("RAM", "DRAW"):
+        rivals.get_by_label("Model").select_option(name)
+        look = load_pretrained(name.lower()).attend(data[FIRST_IMAGE][0][None])
+        expect(rivals.locator(".dcn-patch")).to_have_count(look.boxes.shape[1])
+        expect(rivals.get_by_role("status")).to_contain_text(
+            f"{name} says {int(look.logits.argmax())} after 8 glimpses"
+        )
+        rivals.get_by_label("Glimpses").fill("3")
+        expect(rivals.locator(".dcn-patch")).to_have_count(3)
+        rivals.get_by_label("Glimpses").fill("8")
+    rivals.screenshot(path=SHOTS / "app-rivals.png")
+
+
 def test_the_app_follows_the_system_and_k_stays_in_sight_on_a_telephone(browser, app):
     page = browser.new_page(viewport={"width": 400, "height": 800}, color_scheme="dark")
     page.goto(app.url, wait_until="commit", timeout=RUN_MILLISECONDS)

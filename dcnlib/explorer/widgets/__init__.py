@@ -5,7 +5,7 @@ on the screen at any time belongs together.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -185,6 +185,36 @@ class SweepWidget(_Widget):
 
     def __init__(self, explorer: ExplorerWidget) -> None:
         super().__init__(explorer=explorer)
+
+
+class RivalsWidget(_Widget):
+    """How models that look in glimpses, by name, look at the image of an explorer: the widget chooses which, and up to
+    which glimpse.
+
+    models: with `attend(images)` whose boxes (B, T, 4) are the glimpses in their order.
+    """
+
+    _esm = _script("rivals.js")
+    explorer = traitlets.Instance(Widget).tag(sync=True, **widget_serialization)
+    looks: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    request = traitlets.Int().tag(sync=True)
+
+    def __init__(self, explorer: ExplorerWidget, models: Mapping[str, Any]) -> None:
+        self.models = dict(models)
+        super().__init__(explorer=explorer)
+        self._follow()
+        explorer.observe(self._follow, "view")
+
+    def _follow(self, _: object = None) -> None:
+        view = self.explorer.view
+        image = self.explorer.explorer.subject(Choices(**view["chosen"], invert=self.explorer.choices["invert"])).image
+        with torch.no_grad():
+            looks = {name: model.attend(image[None]) for name, model in self.models.items()}
+        self.request = view["request"]
+        self.looks = [
+            {"name": name, "boxes": look.boxes[0].tolist(), "probabilities": look.logits[0].softmax(-1).tolist()}
+            for name, look in looks.items()
+        ]
 
 
 class FinderWidget(_Widget):
