@@ -68,5 +68,6 @@ def explore(
                 *KERNELS,
                 "--Voila.log_level=ERROR",  # it warns of a page that nobody has signed
             ],
-            tornado_settings={"headers": {"Content-Security-Policy": POLICY}},
+            # Voilà answers whatever host it is called by; a page elsewhere could have its own name lead here.
+            tornado_settings={"headers": {"Content-Security-Policy": POLICY}, "allow_remote_access": False},
         )

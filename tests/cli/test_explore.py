@@ -31,6 +31,7 @@ def test_the_page_is_served_with_its_source_to_this_machine_alone(source, served
     assert code.endswith(f"page({source!r})")
     assert {"--Voila.ip=127.0.0.1", "--port=9000", "--no-browser"} <= set(options)
     assert "Content-Security-Policy" in settings["tornado_settings"]["headers"]
+    assert settings["tornado_settings"]["allow_remote_access"] is False
 
 
 def test_the_page_shows_the_asked_for_model_first_and_starts_a_game():

@@ -411,7 +411,7 @@ def test_pictures_come_at_once(lab, capsys):
 def test_the_app_refuses_who_calls_it_by_a_foreign_name(app, host):
     """As a page elsewhere does whose name is made to lead here."""
     address = urlsplit(app.url)
-    for path in ("/", "/api/kernels", "/voila/static/voila.js"):
+    for path in ("/", "/api/kernels"):
         server = HTTPConnection(address.hostname, address.port, timeout=60)
         server.request("GET", path, headers={"Host": host})
         assert server.getresponse().status == 403, path
