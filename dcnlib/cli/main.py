@@ -38,6 +38,7 @@ COMMANDS = {
     "int8": ("dcnlib.cli.clock", "Compare exported models in int8 with themselves in float32."),
     "controls": ("dcnlib.cli.measure", "Compare ways to choose patches, with the shipped DCN and other runs."),
     "budgets": ("dcnlib.cli.budget", "Measure DCNs at every budget, and beyond the images of their training."),
+    "distil": ("dcnlib.cli.distil", "Measure how new coarse layers learn by hints alone, without labels."),
     "signs": ("dcnlib.cli.signs", "Measure the models of street signs on windows and whole photographs."),
     "check": ("dcnlib.cli.check", "Evaluate every shipped model again and compare with its record."),
     "table": ("dcnlib.cli.show", "Print the table of results, made from the records, as Markdown."),
