@@ -21,6 +21,7 @@ from dcnlib.models.specs import (
     Spec,
     spec_from_record,
 )
+from dcnlib.models.street_signs import StreetSignsTask
 from dcnlib.models.task import Images, Task
 from dcnlib.models.tasks import CLUTTERED_MNIST, HouseNumbersTask
 from dcnlib.training.run import Run, read_run_record
@@ -49,6 +50,9 @@ PRETRAINED: dict[str, Spec] = {
     "house-numbers-fine": NUMBER_MODELS["fine"],
     "house-numbers-dcn-k8": NUMBER_MODELS["dcn-k8"],
     "rendered-numbers-dcn-k8": NUMBER_MODELS["dcn-k8"],
+    "street-signs": DCNSpec(
+        k=16, hint_weight=0.0, first_share=0.8, training_k="uniform", task=StreetSignsTask(window=0)
+    ),
     "house-numbers-dcn-k8-scales3": DCNSpec(k=8, hint_weight=0.01, task=HouseNumbersTask(scales=3)),
 }
 

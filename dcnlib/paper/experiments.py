@@ -141,9 +141,8 @@ STUDIES |= {
 
 # Street signs. One network for every budget again.
 SIGN_MODELS: dict[str, type[Spec]] = {"fine": FineSpec, "coarse": CoarseSpec}
-SIGN_DCN: dict[str, Any] = {"k": 16, "hint_weight": 0.02, "first_share": 0.5, "training_k": "uniform"}
 # Epochs by model and side of the windows, set so that two CPU cores are enough; 0 are whole photographs.
-SIGN_EPOCHS = {"fine": {64: 60, 128: 8, 0: 3}, "coarse": {64: 60, 128: 40, 0: 12}, "dcn": {128: 12, 0: 10}}
+SIGN_EPOCHS = {"fine": {64: 60, 128: 8, 0: 3}, "coarse": {64: 60, 128: 40, 0: 12}, "dcn": {128: 8, 0: 12}}
 # Nothing but the coarse layers of a DCN learns, since its fine and top layers know signs already.
 SIGN_SETTINGS: dict[int, dict[str, Any]] = {
     64: {"batch_size": 64},
@@ -155,7 +154,7 @@ SIGN_DCN_RATES = {128: 2e-3, 0: 2e-3}
 
 def _sign_spec(run: SignRun) -> Spec:
     task = StreetSignsTask(window=run.window)
-    return DCNSpec(task=task, **SIGN_DCN) if run.model == "dcn" else SIGN_MODELS[run.model](task=task)
+    return replace(PRETRAINED["street-signs"], task=task) if run.model == "dcn" else SIGN_MODELS[run.model](task=task)
 
 
 STUDIES |= {

@@ -90,7 +90,7 @@ def sign_aims_table(record: Record, k: int = 8) -> str:
         worse = dcn["more_errors_than_fine_interval_95"][0] > 0
         told = _with_interval(dcn, "more_errors_than_fine", 100, "+.1f")
         rows.append([image, "not significantly more errors than the fine model", f"{told} points", _reached(not worse)])
-        part = dcn["signs_touched"] / dcn["signs_where_right"]
+        part = dcn["signs_touched"] / max(1, dcn["signs_where_right"])
         told = f"{dcn['signs_touched']} of {dcn['signs_where_right']}, {100 * part:.0f} %"
         aim = f"at least {100 * TOUCHED:.0f} % of the signs touched where the answer is right"
         rows.append([image, aim, told, _reached(part >= TOUCHED)])
