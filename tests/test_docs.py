@@ -19,6 +19,7 @@ from dcnlib.paper.every_k import ablation_table, each_k_table, seeds_of
 from dcnlib.paper.headline import headline_caption
 from dcnlib.paper.pairs import pairs_table, wrong_alone
 from dcnlib.paper.reported import TITLES
+from dcnlib.paper.sign_tables import sign_runs_table
 from dcnlib.paper.tables import controls_table, house_numbers_table, number_targets_table, p_value_text, results_table
 from dcnlib.utils.files import project_root
 from dcnlib.utils.statistics import paired_difference
@@ -48,6 +49,7 @@ def test_the_tables_are_made_from_the_records():
             *(make(load_record("budgets")) for make in (budgets_table, stops_table, beyond_table)),
             *(each_k_table(), ablation_table()),
         ],
+        "docs/street_signs.md": [sign_runs_table()],
         "docs/clock.md": [fastest_table(load_record("clock")), inference_table(load_record("benchmark"))],
     }
     for page, found in tables.items():
@@ -294,3 +296,17 @@ def test_the_lines_of_papermill_name_parameters_that_the_notebooks_have():
     assert len(lines) == 2
     for path, options in lines:
         assert set(re.findall(r"\b(KS?)\b", options)) <= papermill.inspect_notebook(ROOT / path).keys()
+
+
+def test_what_is_said_of_street_signs_is_in_the_records():
+    page = text_of("docs/street_signs.md")
+    coarse, fine, dcn = (load_record(f"street-signs{kind}") for kind in ("-coarse", "-fine", ""))
+    assert dcn["model"]["k"] == 16
+    assert "with 16 patches, it does as badly as the coarse model" in page
+    assert abs(dcn["test"]["errors"] - coarse["test"]["errors"]) <= 3
+    assert min(coarse["test"]["errors"], dcn["test"]["errors"]) > 2 * fine["test"]["errors"]
+    small = [load_record(f"street-signs{kind}-windows128")["test"]["error"] for kind in ("-fine", "", "-coarse")]
+    assert 2 * small[0] < small[1] < small[2]
+    errors = dcn["curves"]["validation_error"]
+    assert (errors.index(min(errors)), len(errors)) == (1, 12)
+    assert "the best epoch on photographs was the second of twelve" in page

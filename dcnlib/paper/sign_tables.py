@@ -2,7 +2,8 @@
 
 from dcnlib.data.street_signs.signs import CATEGORIES
 from dcnlib.paper.markdown import markdown_table
-from dcnlib.utils.records import Record
+from dcnlib.paper.runs import SIGN_RUNS
+from dcnlib.utils.records import Record, load_record
 
 TITLES = {
     "coarse": "coarse model",
@@ -13,6 +14,26 @@ TITLES = {
     "random": "the same layers, {k} random patches",
     "center": "the same layers, {k} patches in the middle",
 }
+
+
+def sign_runs_table() -> str:
+    """Markdown: every run of `SIGN_RUNS` with seed 0, what it began with, and its errors on images like its own."""
+    rows = [["run", "images", "epochs", "begins with", "validation error, %", "test error, % (95 % interval)"]]
+    for run, before in SIGN_RUNS.items():
+        if run.seed == 0:
+            record = load_record(run.name)
+            low, high = record["test"]["interval_95"]
+            rows.append(
+                [
+                    f"`{run.name}`",
+                    f"windows of {run.window}" if run.window else "photographs",
+                    str(record["settings"]["epochs"]),
+                    " and ".join(f"`{each.name}`" for each in before) or "drawn weights",
+                    f"{100 * record['validation']['error']:.1f}",
+                    f"{100 * record['test']['error']:.1f} ({100 * low:.1f}..{100 * high:.1f})",
+                ]
+            )
+    return markdown_table(rows)
 
 
 def signs_table(record: Record, window: int) -> str:
