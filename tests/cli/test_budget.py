@@ -55,9 +55,15 @@ def test_a_calibrated_run_is_looked_at_until_it_is_sure(run, few_images, tmp_pat
 
 
 def test_a_record_that_holds_no_threshold_where_it_should_is_told(run):
-    for broken in ({}, {"entropy_below": "low"}, {"entropy_below": -1}, 3):
+    no_threshold = "holds no threshold where it says"
+    for broken, told in (
+        ({}, no_threshold),
+        ({"entropy_below": "low"}, no_threshold),
+        ({"entropy_below": -1}, no_threshold),
+        (3, "its until_sure is 3"),
+    ):
         run.save_record(load_record("dcn-k8-hints") | {"until_sure": broken})
-        with pytest.raises(ValueError, match="holds no threshold where it says"):
+        with pytest.raises(ValueError, match=told):
             load_trained(run.folder)
     run.save_record(load_record("dcn-k8-hints") | {"until_sure": {"entropy_below": "infinity"}})
     assert json.loads(run.record_path.read_text())["until_sure"]["entropy_below"] == "infinity"

@@ -46,7 +46,7 @@ def test_controls_refuse_what_they_cannot_measure_and_say_so_at_once(few_images,
     numbers = train("numbers", "--batch-size", "8", "--data", "house-numbers", "--source", "rendered")
     same = train("same", *small, "--name", "dcn-k8-hints")
     for run, message in (
-        (coarse, "dcn and perturbed-topk for cluttered-mnist; coarse-epochs1-batch-size32 is of kind coarse"),
+        (coarse, "dcn and perturbed-topk that answer with one class; coarse-epochs1-batch-size32 is of kind coarse"),
         (numbers, "is of kind dcn for house-numbers"),
         (same, "holds a run named dcn-k8-hints, and so is another model here"),
     ):

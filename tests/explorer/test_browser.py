@@ -447,7 +447,9 @@ def test_the_app_begins_with_a_game_that_hides_truth_and_gradient(app, data):
 
 def test_the_glimpses_of_a_rival_are_shown_up_to_any(app, data):
     explorer = OnPage(app)
-    explorer.begin()
+    if (back := explorer.root.get_by_role("button", name="Back to the policy")).is_enabled():
+        back.click()
+    explorer.settle()
     rivals = app.locator(".dcn-rivals")
     for name in ("RAM", "DRAW"):
         rivals.get_by_label("Model").select_option(name)
