@@ -9,6 +9,6 @@ from dcnlib.analysis.memory import peak_memory_of
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts as Linux does")
 def test_a_pass_needs_what_its_first_map_takes():
-    """100 x 100 pixels make 12 x 47 x 47 numbers first; many times that would be a leak."""
-    peak = peak_memory_of("coarse", (1, 100, 100))
-    assert 4 * 12 * 47 * 47 < peak < 20_000_000
+    """100 x 100 pixels make 24 x 98 x 98 numbers first; many times that would be a leak."""
+    peak = peak_memory_of("fine", (1, 100, 100))
+    assert 4 * 24 * 98 * 98 < peak < 40_000_000

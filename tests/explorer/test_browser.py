@@ -458,9 +458,9 @@ def test_the_glimpses_of_a_rival_are_shown_up_to_any(app, data):
         expect(rivals.get_by_role("status")).to_contain_text(
             f"{name} says {int(look.logits.argmax())} after 8 glimpses"
         )
-        rivals.get_by_label("Glimpses").fill("3")
+        rivals.get_by_role("slider").fill("3")
         expect(rivals.locator(".dcn-patch")).to_have_count(3)
-        rivals.get_by_label("Glimpses").fill("8")
+        rivals.get_by_role("slider").fill("8")
     rivals.screenshot(path=SHOTS / "app-rivals.png")
 
 
