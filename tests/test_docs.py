@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 from dcnlib import Geometry, load_cluttered, load_record
 from dcnlib.paper.aims import number_targets
-from dcnlib.paper.benchmark_tables import fastest_table, inference_table, milliseconds
+from dcnlib.paper.benchmark_tables import fastest_table, inference_table, int8_table, milliseconds
 from dcnlib.paper.budget_tables import beyond_table, budgets_table, stops_table, until_sure_told
 from dcnlib.paper.every_k import ablation_table, each_k_table, seeds_of
 from dcnlib.paper.headline import headline_caption
@@ -50,7 +50,11 @@ def test_the_tables_are_made_from_the_records():
             *(each_k_table(), ablation_table()),
         ],
         "docs/street_signs.md": [sign_runs_table()],
-        "docs/clock.md": [fastest_table(load_record("clock")), inference_table(load_record("benchmark"))],
+        "docs/clock.md": [
+            fastest_table(load_record("clock")),
+            inference_table(load_record("benchmark")),
+            int8_table(load_record("int8")),
+        ],
     }
     for page, found in tables.items():
         for table in found:
@@ -144,6 +148,22 @@ def test_the_numbers_about_the_fastest_forms_are_those_of_the_records():
     assert f"while the fine layers reach {work['fine layers'] / ms['fine layers'] / 1e6:.0f}" in page
     poor = next(row for row in load_record("benchmark")["inference"] if row["batch"] == 128)
     assert f"the DCN looks {poor['times_faster']['dcn, prepared']:.1f} times faster" in page
+
+
+def test_the_numbers_about_int8_are_those_of_the_record():
+    page, record = text_of("docs/clock.md"), load_record("int8")
+    rows = {(row["model"], row["runtime"]): row for row in record["models"]}
+    gains = [
+        row["milliseconds"]["float32"][batch] / row["milliseconds"]["int8"][batch]
+        for (model, _), row in rows.items()
+        if model == "fine"
+        for batch in row["milliseconds"]["int8"]
+    ]
+    assert f"The fine model gains up to {max(gains):.2f} times" in page
+    points = {key: 100 * (row["errors"]["int8"] - row["errors"]["float32"]) / row["count"] for key, row in rows.items()}
+    assert f"errs on {points.pop(('dcn-k8-hints', 'openvino')):.2f} points more" in page
+    assert max(points.values()) <= 0.1
+    assert f"ranges that {record['calibrated_on']} training images fill" in page
 
 
 def test_the_numbers_about_house_numbers_are_those_of_the_records_and_of_the_notebook():

@@ -11,6 +11,7 @@ MEASUREMENTS = (
     "controls",
     "house-numbers-benchmark",
     "house-numbers-budgets",
+    "int8",
     "multiplications",
     "rivals-benchmark",
     "wrong-images",
