@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dcnlib.analysis.clock import MODELS, RUNTIMES
 from dcnlib.data.cluttered_mnist import ClutteredMNIST
 from dcnlib.inference.export import export_model
 from dcnlib.inference.exported import ExportedNetwork
-from dcnlib.inference.formats import SUFFIXES, Format, check_packages
+from dcnlib.inference.formats import SUFFIXES, check_packages
 from dcnlib.inference.quantised import calibration_images
 from dcnlib.models.tasks import CLUTTERED_MNIST
 from dcnlib.training.evaluation import evaluate
@@ -20,7 +21,6 @@ from dcnlib.utils.records import Record, environment, versions_of
 from dcnlib.utils.statistics import mcnemar_p_value
 from dcnlib.utils.timing import interleaved, thread_count
 
-RUNTIMES: dict[str, Format] = {"onnxruntime": "onnx", "openvino": "openvino"}
 PRECISIONS = ("float32", "int8")
 
 
@@ -28,7 +28,7 @@ PRECISIONS = ("float32", "int8")
 class Int8Settings:
     """What is compared on the validation images of Cluttered MNIST that are always at hand."""
 
-    models: tuple[str, ...] = ("fine", "coarse", "dcn-k8-hints")
+    models: tuple[str, ...] = MODELS
     """Shipped ones of Cluttered MNIST."""
     images: int = 5000
     """How many images the errors are counted on."""
