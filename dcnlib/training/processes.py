@@ -4,6 +4,7 @@
 there are, and which device is whose. A process that was started alone asks for none of it.
 """
 
+import atexit
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -135,10 +136,18 @@ def join(device: str) -> Processes:
             ) from error
         state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
         group = distributed.new_group(backend="gloo")
+        # A group whose threads still run when the interpreter ends can abort it, after all has been done well.
+        atexit.register(_leave)
         _joined = Processes(state.process_index, state.num_processes, state.device, group)
     if device not in ("auto", _joined.device.type) or _joined.device.type not in ("cpu", "cuda"):
         raise ValueError(f"these processes have joined on {_joined.device.type}, got device {device!r}")
     return _joined
+
+
+def _leave() -> None:
+    """End all groups, if nobody has yet."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def current() -> Processes:

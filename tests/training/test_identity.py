@@ -408,7 +408,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from dcnlib.training.run import Run
 with Run(sys.argv[1]).lock():
     loader = iter(DataLoader(TensorDataset(torch.zeros(8)), num_workers=2))
-    next(loader)
+    next(loader), next(loader)  # one of each: a worker that is still starting would not notice that nobody waits for it
     print("held", flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
