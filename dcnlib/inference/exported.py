@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dcnlib.core.network import no_boxes
 from dcnlib.data.pictures import MOST_PIXELS
-from dcnlib.inference.formats import check_packages, read_account
+from dcnlib.inference.formats import check_packages, openvino_core, read_account
 from dcnlib.models.pretrained import Trained
 from dcnlib.models.specs import spec_from_record
 from dcnlib.training.run import check_run_record
@@ -184,9 +184,7 @@ def _in_onnxruntime(content: bytes, weights: bytes, outputs: list[str]) -> Call:
 
 
 def _in_openvino(content: bytes, weights: bytes, outputs: list[str]) -> Call:
-    import openvino
-
-    core = openvino.Core()
+    core = openvino_core()
     model = core.read_model(content, weights)
     # In float32 also where the processor has something faster, which would answer differently.
     settings = {

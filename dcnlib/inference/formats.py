@@ -11,8 +11,9 @@ import io
 import json
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -49,6 +50,16 @@ def to_onnx(program: "ExportedProgram", inputs: Sequence[str], outputs: Sequence
     return exported.model_proto.SerializeToString()
 
 
+@cache
+def openvino_core() -> Any:
+    """OpenVINO itself, one for the process and for its whole life. Each gives the thread that first compiles in it a
+    stack for signals; when several end in any order, that thread is left with one that is gone, and its next signal
+    ends the process."""
+    import openvino
+
+    return openvino.Core()
+
+
 def write_onnx(path: Path, graph: bytes, about: Record) -> None:
     """Write an ONNX file. Parts of such a file, one after another, are one: the account is the last."""
     from onnx import ModelProto
@@ -64,7 +75,7 @@ def write_openvino(path: Path, graph: bytes, about: Record) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "model.xml"
-        openvino.save_model(openvino.Core().read_model(graph), written, compress_to_fp16=False)
+        openvino.save_model(openvino_core().read_model(graph), written, compress_to_fp16=False)
         body, weights = written.read_bytes(), written.with_suffix(".bin").read_bytes()
     comment = f"<!-- {_signed(about, body, weights)}{_AFTER['.xml']}".encode()
     atomic_write(path.with_suffix(".bin"), lambda file: file.write(weights))

@@ -1,5 +1,9 @@
 """Exported models answer as the model does, in every runtime, and say what they are; anything else is refused."""
 
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -166,3 +170,22 @@ def test_other_images_and_runtimes_are_refused(file, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"onnxruntime needs onnxruntime: .*dcnlib\[export\]"):
         load_exported(file)
+
+
+AFTER_OPENVINO = """
+import os, signal, sys
+from dcnlib.inference.exported import load_exported
+signal.signal(signal.SIGUSR1, lambda *_: print("handled", flush=True))
+first, second = load_exported(sys.argv[1]), load_exported(sys.argv[1])
+del first
+del second
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signals")
+def test_a_process_outlives_signals_after_models_in_openvino_have_come_and_gone(tmp_path):
+    export_model("coarse", tmp_path / "coarse.xml", "openvino")
+    command = [sys.executable, "-c", AFTER_OPENVINO, str(tmp_path / "coarse.xml")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
