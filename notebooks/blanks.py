@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dcnlib import entropy
+from dcnlib.analysis.until_sure import stops
 from dcnlib.core.geometry import receptive_field as field_of_layers
 from dcnlib.core.patches import replace_cells
 from dcnlib.utils.statistics import mcnemar_p_value
@@ -165,6 +166,36 @@ def threshold(attempt: Function) -> str:
     }
     H = torch.rand(1000, generator=torch.Generator().manual_seed(0)) ** 4
     return _check(attempt, affordable, mistakes, [(H, 6.4, 15.7, 8.0), (H, 1.0, 3.0, 2.5)], read=looked_at)
+
+
+def threshold_of_rounds(attempt: Function) -> str:
+    """attempt: entropies (N, R) of images' answers, what each has cost (R,), and a mean price that must not be exceeded
+    -> an entropy: an image stops at its first answer below it, or at its last. As low as the money allows."""
+
+    def spent(below: Any, H: Tensor, prices: Tensor, budget: float) -> int:
+        return int(prices[stops(H, float(below))].sum())
+
+    def found(H: Tensor, prices: Tensor, budget: float, stop: Function = stops) -> int:
+        """The smallest threshold that keeps within the budget: what is spent by it, if images stop in another way."""
+        values = [0.0, *H.flatten().sort().values.tolist(), math.inf]
+        below = next(below for below in values if prices[stop(H, below)].mean() <= budget)
+        return spent(below, H, prices, budget)
+
+    mistakes: dict[str, Function] = {
+        "whoever is never sure stops at the last answer: of a row without any True, argmax says 0.": (
+            lambda *given: found(*given, stop=lambda H, below: (below > H).int().argmax(1))
+        ),
+        "the doubt is asked after each round, not only at the first answer.": (
+            lambda *given: found(*given, stop=lambda H, below: torch.where(below > H[:, 0], 0, H.shape[1] - 1))
+        ),
+        "the images cost too much: the mean price exceeds the budget.": lambda H, prices, budget: range(
+            math.floor(budget * len(H)) + 1, int(prices[-1]) * len(H) + 1
+        ),
+        "there is money left: a smaller threshold looks longer.": lambda *given: range(found(*given)),
+    }
+    H = torch.rand(200, 4, generator=torch.Generator().manual_seed(0)) ** torch.tensor([4.0, 5.0, 6.0, 8.0])
+    prices = torch.tensor([64.0, 76.0, 87.0, 157.0])
+    return _check(attempt, found, mistakes, [(H, prices, 80.0), (H, prices, 100.0)], read=spent)
 
 
 def _check(

@@ -13,7 +13,7 @@ from dcnlib.utils.files import project_root
 
 NOTEBOOKS = project_root() / "notebooks"
 SOLUTIONS = NOTEBOOKS / "solutions"
-BLANKS = ("entropy_gradient", "scatter", "receptive_field", "mcnemar", "threshold")
+BLANKS = ("entropy_gradient", "scatter", "receptive_field", "mcnemar", "threshold", "threshold_of_rounds")
 FEW = {"01": 300, "02": 23, "03": 60, "04": 60, "05": 64, "06": 60, "07": 3, "08": 100, "09": 50, "10": 529}
 
 
@@ -71,6 +71,12 @@ def whole_looks(H, first, look, budget):
     return H.sort(descending=True).values[int(len(H) * budget / look) - 1]
 
 
+def never_sure_is_sure_at_once(H, prices, budget):
+    for below in (0.0, *H.flatten().sort().values.tolist()):
+        if prices[(below > H).int().argmax(1)].mean() <= budget:
+            return below
+
+
 @pytest.mark.parametrize(
     ("blank", "attempt", "hint"),
     [
@@ -88,6 +94,9 @@ def whole_looks(H, first, look, budget):
         ("threshold", whole_looks, "rest"),
         ("threshold", lambda H, *_: H.median() / 2, "exceeds"),
         ("threshold", lambda H, *_: 0.99, "money left"),
+        ("threshold_of_rounds", never_sure_is_sure_at_once, "argmax says 0"),
+        ("threshold_of_rounds", lambda H, *_: 0.001, "too much"),
+        ("threshold_of_rounds", lambda H, *_: H.max(), "money left"),
     ],
 )
 def test_a_hint_is_about_the_mistake(blank, attempt, hint):

@@ -15,7 +15,7 @@ from dcnlib import Geometry, load_cluttered, load_record
 from dcnlib.paper.aims import number_targets
 from dcnlib.paper.benchmark_tables import fastest_table, inference_table, int8_table, milliseconds
 from dcnlib.paper.budget_tables import beyond_table, budgets_table, stops_table, until_sure_told
-from dcnlib.paper.every_k import ablation_table, each_k_table, seeds_of
+from dcnlib.paper.every_k import ablation_table, each_k_table, papers_training_table, seeds_of
 from dcnlib.paper.headline import headline_caption
 from dcnlib.paper.pairs import pairs_table, wrong_alone
 from dcnlib.paper.reported import TITLES
@@ -47,7 +47,7 @@ def test_the_tables_are_made_from_the_records():
         "docs/house_numbers.md": [house_numbers_table(), number_targets_table()],
         "docs/budgets.md": [
             *(make(load_record("budgets")) for make in (budgets_table, stops_table, beyond_table)),
-            *(each_k_table(), ablation_table()),
+            *(each_k_table(), papers_training_table(), ablation_table()),
         ],
         "docs/street_signs.md": [sign_runs_table()],
         "docs/clock.md": [

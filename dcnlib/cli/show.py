@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from dcnlib.cli.options import one_of
-from dcnlib.paper.every_k import ablation_table, each_k_table
+from dcnlib.paper.every_k import ablation_table, each_k_table, papers_training_table
 from dcnlib.paper.seeds import seeds_table
 from dcnlib.paper.sign_tables import sign_runs_table
 from dcnlib.paper.studies import hints_table, patches_table
@@ -15,7 +15,15 @@ from dcnlib.paper.tables import house_numbers_table, number_targets_table, resul
 from dcnlib.utils.records import load_record
 
 TABLES = {  # by task
-    "cluttered-mnist": (results_table, seeds_table, patches_table, hints_table, each_k_table, ablation_table),
+    "cluttered-mnist": (
+        results_table,
+        seeds_table,
+        patches_table,
+        hints_table,
+        each_k_table,
+        papers_training_table,
+        ablation_table,
+    ),
     "house-numbers": (house_numbers_table, number_targets_table),
     "street-signs": (sign_runs_table,),
 }

@@ -42,9 +42,21 @@ def each_k_table(load: Load = load_record) -> str:
     load: as for `results_table`. Raises FileNotFoundError if the former has no record; of the others, those without
     are left out.
     """
-    ours, others = _records(SEED_RUNS, load), _found(ONE_K.items(), load)
-    title = "wrong alone: for every budget, for this k alone (p)"
-    rows = [["patches", "for every budget, %", "for this k alone, %", title, "significantly worse"]]
+    return _beside(_found(ONE_K.items(), load), "for this k alone", load)
+
+
+def papers_training_table(load: Load = load_record) -> str:
+    """Markdown: the same beside one network with each k, that of the paper's training, k = 8, as long.
+
+    load, errors: as for `each_k_table`.
+    """
+    return _beside(_found(((k, ONE_K[8]) for k in TEST_KS), load), "the paper's training, k = 8", load)
+
+
+def _beside(others: dict[int, Record], title: str, load: Load) -> str:
+    ours = _records(SEED_RUNS, load)
+    wrong = f"wrong alone: for every budget, {title} (p)"
+    rows = [["patches", "for every budget, %", f"{title}, %", wrong, "significantly worse"]]
     for k, other in others.items():
         pairs = [wrong_alone_at(record, other, k) for record in ours.values()]
         worse = sum(pair.this > pair.other and pair.p_value < 0.05 for pair in pairs)

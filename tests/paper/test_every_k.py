@@ -6,7 +6,7 @@ import pytest
 
 from dcnlib import load_record
 from dcnlib.paper.budget_tables import beyond_table, budgets_table, stops_table, until_sure_told
-from dcnlib.paper.every_k import CHOICES, ONE_K, ablation_table, each_k_table, seeds_of
+from dcnlib.paper.every_k import CHOICES, ONE_K, ablation_table, each_k_table, papers_training_table, seeds_of
 from dcnlib.paper.headline import headline_caption
 from dcnlib.paper.runs import EVERY_K_CHOICES, TEST_KS
 
@@ -56,6 +56,14 @@ def test_each_k_is_compared_with_the_network_that_was_trained_with_it():
     assert second[4] == "2 of 2 seeds"
 
 
+def test_the_papers_training_is_compared_at_every_k():
+    ours, papers = run_of("dcn-every-k", lambda k: range(20)), run_of(ONE_K[8], lambda k: range(40 - k), k=8)
+    rows = rows_of(papers_training_table(loader(ours, papers)))
+    assert [row[0] for row in rows] == [f"k = {k}" for k in TEST_KS]
+    assert rows[0][1:] == ["2.00", "4.00", "0, 20 (< 0.001)", "no"]
+    assert rows[-1][1:] == ["2.00", "1.60", "4, 0 (0.125)", "no"]
+
+
 def test_a_choice_made_otherwise_is_bold_where_it_is_told_apart():
     usual = run_of("dcn-every-k", lambda k: range(20))
     share0 = run_of("dcn-every-k-share0", lambda k: range(60) if k == 0 else range(21))
@@ -66,7 +74,7 @@ def test_a_choice_made_otherwise_is_bold_where_it_is_told_apart():
     assert CHOICES.keys() == set(EVERY_K_CHOICES)
 
 
-@pytest.mark.parametrize("table", [each_k_table, ablation_table])
+@pytest.mark.parametrize("table", [each_k_table, papers_training_table, ablation_table])
 def test_without_a_record_there_is_no_table(table):
     with pytest.raises(FileNotFoundError, match="no run of the network for every budget"):
         table(loader(run_of("dcn-every-k-share0", range)))
