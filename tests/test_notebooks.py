@@ -28,7 +28,6 @@ MOST_LINES = 25  # of a code cell, imports aside: what is longer is drawing, and
 OTHER = {"K": 16, "KS": [0, 2, 16]}
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-each_page_of_the_paper = pytest.mark.parametrize("path", NOTEBOOKS[:10], ids=lambda path: path.stem)
 
 
 def code_cells(path):
@@ -137,7 +136,7 @@ def test_committed_parameters_are_those_of_the_fast_profile_without_figures(path
     assert known["SAVE_FIGURES"]["default"] == "False"
 
 
-@each_page_of_the_paper
+@each_notebook
 def test_code_cells_are_short_and_name_no_place(path):
     for cell in code_cells(path):
         imports = [node for node in ast.parse(cell.source).body if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -184,7 +183,7 @@ def test_pages_about_k_take_it_as_a_parameter(number):
     assert OTHER.keys() <= papermill.inspect_notebook(path).keys()
 
 
-@each_page_of_the_paper
+@each_notebook
 def test_a_page_says_what_it_needs_and_asks(path):
     text = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
     for said in ("**You need**", "**Reading** takes", "**Running** on two CPU cores", "**Short of time?** The core is"):

@@ -16,18 +16,22 @@ from dcnlib.training.evaluation import Data
 
 MOST_PATCHES = 32
 PAPERS_POLICY = "entropy-gradient"
+Answer = int | tuple[int, ...]  # a class, or of a sequence one for each position
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one look at one image gave: k patches in the order in which they were chosen, L classes, entropy in nats."""
+    """What one look at one image gave: k patches in the order in which they were chosen, L classes, entropy in nats.
+
+    Of a sequence of P positions, probabilities are (P, L), and entropies are summed over positions.
+    """
 
     cells: Tensor  # (k,) flat index i * s2 + j
     boxes: Tensor  # (k, 4) top, left, bottom, right in pixels
     saliency: Tensor  # (s1, s2), the entropy gradient's norm, whichever policy chose
     distances: Tensor  # (k,) || c_ij - f_f(x_ij) ||_2 of the coarse and the fine vector in each chosen cell
-    before: Tensor  # (L,) probabilities of the coarse prediction
-    after: Tensor  # (L,) probabilities of the refined prediction
+    before: Tensor  # (L,) or (P, L) probabilities of the coarse prediction
+    after: Tensor  # those of the refined prediction
     entropy_before: float
     entropy_after: float
 
@@ -36,12 +40,23 @@ class Look:
         return len(self.cells)
 
     @property
-    def answer_before(self) -> int:
-        return int(self.before.argmax())
+    def answer_before(self) -> Answer:
+        return answer_of(self.before.argmax(-1))
 
     @property
-    def answer(self) -> int:
-        return int(self.after.argmax())
+    def answer(self) -> Answer:
+        return answer_of(self.after.argmax(-1))
+
+
+def answer_of(labels: Tensor) -> Answer:
+    """A label () or the labels (P,) of a sequence as plain numbers."""
+    found = labels.tolist()
+    return tuple(found) if isinstance(found, list) else found
+
+
+def chance_of(answer: Answer, probabilities: Tensor) -> float:
+    """The probability of an answer, by probabilities (L,) or (P, L): of a sequence the product over positions."""
+    return float(probabilities.gather(-1, torch.tensor(answer)[..., None]).prod())
 
 
 @torch.no_grad()
@@ -92,7 +107,7 @@ def _look(attention: Attention, k: int, logits: Tensor) -> Look:
 
 @dataclass(frozen=True)
 class Changes:
-    """What k patches changed in a model's answers to N images: classes and entropies (N,), in nats."""
+    """What k patches changed in a model's answers to N images: classes (N,) or (N, P), and entropies (N,) in nats."""
 
     k: int
     labels: Tensor
@@ -103,7 +118,9 @@ class Changes:
 
     def groups(self, most: int = 6) -> dict[str, list[int]]:
         """Up to `most` images of each kind, by number; where the answer changed sides, the lowest numbers."""
-        was_right, is_right = self.before == self.labels, self.after == self.labels
+        was_right, is_right = (
+            (told == self.labels).reshape(len(self.labels), -1).all(1) for told in (self.before, self.after)
+        )
         rise = self.entropy_after - self.entropy_before
         order = rise.argsort(stable=True)
         falling, rising = order[rise[order] < 0], order.flip(0)[rise[order.flip(0)] > 0]
@@ -122,6 +139,6 @@ def find_changes(dcn: DynamicCapacityNetwork, data: Data, *, k: int = 8, batch_s
     for indices in np.split(np.arange(len(data)), range(batch_size, len(data), batch_size)):
         images, labels = data[indices]
         look = dcn.attend(images, k=k)
-        answers = look.coarse_logits.argmax(1), look.logits.argmax(1)
+        answers = look.coarse_logits.argmax(-1), look.logits.argmax(-1)
         columns.append((labels, *answers, look.entropy, entropy(look.logits)))
     return Changes(k, *(torch.cat(column) for column in zip(*columns, strict=True)))

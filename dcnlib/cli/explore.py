@@ -8,7 +8,8 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from dcnlib.cli.options import Flag
-from dcnlib.models.pretrained import PRETRAINED, load_trained, network_of_classes
+from dcnlib.models.pretrained import PRETRAINED, load_trained, network_of_one_map
+from dcnlib.models.tasks import CLUTTERED_MNIST
 from dcnlib.utils.files import user_path
 
 # The page may fetch nothing from elsewhere, which its template would do for an icon font.
@@ -34,9 +35,9 @@ def explore(
 ) -> None:
     """Serve the explorer as a web page, for this machine alone, until Ctrl-C.
 
-    It shows DCNs, models of kind dcn and perturbed-topk: those of Cluttered MNIST beside what single models say, or one
-    for pictures of your own on its validation pictures. It
-    needs the packages of the extra "notebooks".
+    It shows DCNs, models of kind dcn and perturbed-topk: those of Cluttered MNIST, house numbers, beside what single
+    models say, and one for pictures of your own, on its validation pictures. It needs the packages of the extra
+    "notebooks".
 
     Args:
         source: a model to begin with: a shipped one by its name, the folder of a finished run, or a file of weights
@@ -45,7 +46,10 @@ def explore(
         no_browser: say only where the page is
     """
     if source:
-        network_of_classes(load_trained(source))  # what can't be shown is told before anything starts
+        trained = load_trained(source)
+        network_of_one_map(trained)  # what can't be shown is told before anything starts
+        if trained.task != CLUTTERED_MNIST:  # whose images are always at hand
+            trained.load_data()
         source = source if source in PRETRAINED else str(user_path(source).resolve())
     if missing := [package for package in ("anywidget", "voila") if importlib.util.find_spec(package) is None]:
         raise ValueError(f"the explorer needs {' and '.join(missing)}: pip install 'dcnlib[notebooks]'")

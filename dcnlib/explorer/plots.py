@@ -1,5 +1,7 @@
 """The explorer's pictures for readers without a kernel: the views of the three widgets, drawn by matplotlib."""
 
+from typing import cast
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,14 +16,17 @@ from dcnlib.training.evaluation import Data
 
 
 def show_view(view: View, k: int, *, covered: int | None = None) -> Figure:
-    """The explorer at one k, in a new figure: patches, saliency, predictions; distances, entropies, multiplications."""
+    """The explorer at one k, in a new figure: patches, saliency, predictions; distances, entropies, multiplications.
+
+    Of models that answer with a class.
+    """
     look, subject = view.looks[k], view.subject
     figure, grid = plt.subplots(2, 3, figsize=(12, 6.2), layout="constrained", height_ratios=[2, 1])
     show_look(grid[0, 0], subject.image, look, f"{subject.title}, k = {k}")
     plots.show_map(grid[0, 1], look.saliency, "saliency of each cell", covered=covered)
     truth = "" if subject.label is None else f", truth {subject.label}"
     title = f"{look.answer_before} before, {look.answer} after{truth}"
-    plots.show_prediction(grid[0, 2], look.before.log(), look.after.log(), subject.label, title)
+    plots.show_prediction(grid[0, 2], look.before.log(), look.after.log(), cast(int | None, subject.label), title)
     grid[1, 0].bar(np.arange(1, k + 1), look.distances.numpy(), color=plots.GREEN)
     grid[1, 0].set(xlim=(0.4, max(k, 1) + 0.6), xlabel="patch", ylabel="coarse–fine distance")
     entropies = {"refined": look.entropy_after, "coarse": look.entropy_before}

@@ -7,9 +7,10 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dcnlib.analysis.cost import count_multiplications, count_rounds
-from dcnlib.analysis.looks import PAPERS_POLICY, Look, look_at_cells, looks
+from dcnlib.analysis.looks import PAPERS_POLICY, Answer, Look, answer_of, chance_of, look_at_cells, looks
 from dcnlib.core.budget import make_plan
 from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.geometry import Geometry
@@ -27,14 +28,15 @@ POLICY_NAMES = (*POLICIES, "oracle")
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """An image (C, H, W) in [0, 1] to look at; its class and the box (4,) of its digit in pixels, where known.
+    """An image (C, H, W) in [0, 1] to look at; its class, or those of its positions, and the box (4,) of its digit in
+    pixels, where known.
 
     notes: how it was made of a picture.
     """
 
     title: str
     image: Tensor
-    label: int | None = None
+    label: Answer | None = None
     box: Tensor | None = None
     notes: tuple[str, ...] = ()
 
@@ -62,13 +64,13 @@ class Reference:
     """Another model on the same image: what it says, with what entropy in nats, and what that costs."""
 
     name: str
-    probabilities: Tensor  # (L,)
+    probabilities: Tensor  # (L,) or (P, L)
     entropy: float
     multiplications: int
 
     @property
-    def answer(self) -> int:
-        return int(self.probabilities.argmax())
+    def answer(self) -> Answer:
+        return answer_of(self.probabilities.argmax(-1))
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Explorer:
         if not dcns:
             raise ValueError("there is nothing to explore: give at least one DCN")
         self.dcns, self.data, self.references, self.task = dict(dcns), data, dict(references), task
-        digits, boxes = isinstance(data, ClutteredMNIST), hasattr(data, "boxes")
+        digits, boxes = isinstance(data, ClutteredMNIST), self._boxes(data) is not None
         self.sources = tuple(source for source in SOURCES if digits or source != "new clutter")
         self.policies = tuple(policy for policy in POLICY_NAMES if boxes or policy != "oracle")
         channels, height, width = data[0][0].shape
@@ -142,7 +144,9 @@ class Explorer:
             name: count_multiplications(model, self.image_shape).total for name, model in self.references.items()
         }
         self._uploaded: Picture | None = None
-        self._games: dict[tuple[str, str], tuple[int, Hand]] = {}  # by image and model: the true class, and both looks
+        self._games: dict[
+            tuple[str, str], tuple[Answer, Hand]
+        ] = {}  # by image and model: the true class, and both looks
         # An image stays the same while models, policies and patches are tried on it.
         self._subject = lru_cache(8)(self._find_subject)
         self._prepared = lru_cache(4)(self._prepare)
@@ -187,6 +191,10 @@ class Explorer:
             return self._prepared(self._uploaded, choices.invert)
         return self._subject(choices.source, choices.index, choices.seed)
 
+    def text(self, answer: Answer) -> str:
+        """What an answer says, in the task's words."""
+        return self.task.answer(F.one_hot(torch.tensor(answer), len(self.task.classes)).float())
+
     def forget_games(self) -> None:
         """Begin a new score."""
         self._games.clear()
@@ -201,8 +209,14 @@ class Explorer:
             data = ClutteredMNIST(data.digits, rules=data.rules, seed=seed)
             title = f"digit {index} in the clutter of seed {seed}"
         image, label = data[index]
+        boxes = self._boxes(data)
+        return Subject(title, image, answer_of(torch.as_tensor(label)), None if boxes is None else boxes[index])
+
+    @staticmethod
+    def _boxes(data: Images) -> Tensor | None:
+        """Where each image's digit lies (N, 4), if that is known and it has only one."""
         boxes = getattr(data, "boxes", None)
-        return Subject(title, image, int(label), None if boxes is None else boxes[index])
+        return boxes if boxes is not None and boxes.ndim == 2 else None
 
     def _prepare(self, picture: Picture, invert: bool | None) -> Subject:
         prepared = self.task.preprocess(picture, invert=invert)
@@ -255,11 +269,11 @@ class Explorer:
         return hand
 
 
-def _score(games: list[tuple[int, Look]]) -> Score:
+def _score(games: list[tuple[Answer, Look]]) -> Score:
     count = max(1, len(games))
     return Score(
         right=sum(look.answer == label for label, look in games),
-        truth=sum(look.after[label].item() for label, look in games) / count,
+        truth=sum(chance_of(label, look.after) for label, look in games) / count,
         entropy=sum(look.entropy_after for _, look in games) / count,
     )
 

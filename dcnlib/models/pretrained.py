@@ -192,6 +192,17 @@ def network_of_classes(trained: Trained) -> DynamicCapacityNetwork:
     return trained.model
 
 
+def network_of_one_map(trained: Trained) -> DynamicCapacityNetwork:
+    """The network of a DCN that sees whole images of one size at one scale, whether it answers with a class or with a
+    sequence. Raises ValueError for other models."""
+    if not isinstance(trained.model, DynamicCapacityNetwork) or trained.task.box_shape is None:
+        raise ValueError(
+            "this is for models of kind dcn and perturbed-topk that see whole images at one scale; "
+            f"{trained.name} is of kind {trained.spec.kind} for {trained.task}"
+        )
+    return trained.model
+
+
 def load_pretrained(name: str) -> nn.Module:
     """A shipped model in eval mode on the CPU. `load_record(name)` tells how it was trained and what errors it makes.
 

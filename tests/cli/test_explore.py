@@ -2,12 +2,15 @@
 
 import nbformat
 import pytest
+import torch
 from voila.app import Voila
 
 from dcnlib.cli import explore as command
 from dcnlib.cli.main import main
+from dcnlib.core.policies import POLICIES
+from dcnlib.data.house_numbers.numbers import number_text
 from dcnlib.explorer.app import page
-from dcnlib.models.pretrained import load_pretrained
+from dcnlib.models.pretrained import load_pretrained, load_trained
 from dcnlib.utils.files import project_root
 
 
@@ -35,7 +38,8 @@ def test_the_page_is_served_with_its_source_to_this_machine_alone(source, served
 
 
 def test_the_page_shows_the_asked_for_model_first_and_starts_a_game():
-    head, explorer, sweep, rivals, finder = page("perturbed-topk").children
+    head, pictures, explorer, sweep, rivals, finder = page("perturbed-topk").children
+    assert pictures.label == "digits in clutter: perturbed-topk"
     assert explorer.choices["model"] == "perturbed-topk"
     assert explorer.playing
     assert explorer.view["hand"]["look"]["cells"] == []
@@ -54,6 +58,56 @@ def test_the_page_shows_the_asked_for_model_first_and_starts_a_game():
     explorer.choose(index=3)
     assert explorer.view["hand"] is None
     assert "prefers-color-scheme: dark" in head.value
+
+
+def test_house_numbers_can_be_chosen_and_answer_as_whole_numbers(monkeypatch):
+    monkeypatch.setenv("DCNLIB_DATA", "/nowhere")
+    whole = page()
+    pictures = whole.children[1]
+    assert [title for title, _ in pictures.options] == ["digits in clutter", "rendered house numbers"]
+    pictures.label = "rendered house numbers"
+    _, _, explorer, sweep, finder = whole.children
+    assert sweep.explorer is finder.explorer is explorer
+    assert explorer.options["policies"] == tuple(POLICIES)  # no oracle: a number has more digits than one
+    assert explorer.options["sources"] == ("validation", "upload")
+
+    trained, view = load_trained("rendered-numbers-dcn-k8"), explorer.view
+    image, label = trained.load_data()[141]
+    look = trained.model.attend(image[None], k=8)
+    probabilities = look.logits[0].softmax(-1)
+    text = trained.task.answer(look.logits[0])
+    assert view["truthText"] == number_text(label.tolist())
+    said = view["looks"][8]["said"][1]
+    assert said == {"text": text, "probability": pytest.approx(probabilities.amax(1).prod().item(), rel=1e-4)}
+    assert view["looks"][8]["right"] is (text == view["truthText"])
+    truth = probabilities.gather(1, label[:, None]).prod().item()
+    assert view["looks"][8]["truth"] == pytest.approx(truth, rel=1e-4)
+
+    explorer.choose(cells=(30, 60))
+    by_hand = trained.model.attend(image[None], cells=torch.tensor([[30, 60]])).logits[0]
+    assert explorer.view["hand"]["look"]["said"][1]["text"] == trained.task.answer(by_hand)
+    assert explorer.view["yours"]["right"] == int(trained.task.answer(by_hand) == view["truthText"])
+    found = finder.found["groups"][0]["images"][0]
+    before, after = (
+        trained.task.answer(trained.model(trained.load_data()[[found["index"]]][0], k=k)[0]) for k in (0, 8)
+    )
+    assert found["caption"] == f"{before} → {after}"
+    pictures.label = "digits in clutter"
+    assert len(whole.children) == 6
+
+
+@pytest.mark.parametrize("name", ["house-numbers-dcn-k8-scales3", "house-numbers-coarse", "street-signs"])
+def test_what_cannot_be_shown_is_refused_before_anything_starts(name, served, capsys):
+    assert main(["explore", name]) == 2
+    assert f"see whole images at one scale; {name} is of kind" in capsys.readouterr().err
+    assert not served
+
+
+def test_photographs_that_are_not_at_hand_are_told_before_anything_starts(served, monkeypatch, capsys):
+    monkeypatch.setenv("DCNLIB_DATA", "/nowhere")
+    assert main(["explore", "house-numbers-dcn-k8"]) == 2
+    assert "train.tar.gz" in capsys.readouterr().err
+    assert not served
 
 
 def test_make_app_is_the_command():

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from dcnlib import plots
-from dcnlib.analysis.looks import PAPERS_POLICY, Changes, Look
+from dcnlib.analysis.looks import PAPERS_POLICY, Answer, Changes, Look, answer_of, chance_of
 from dcnlib.data.pictures import check_size
 from dcnlib.explorer.state import Choices, Explorer, View
 
@@ -134,13 +134,18 @@ class ExplorerWidget(_Widget):
         boxes = dcn.geometry.boxes(torch.arange(rows * columns), columns)
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
         beyond = max(-int(boxes.min()), int(boxes[:, 2].max()) - height, int(boxes[:, 3].max()) - width, 0)
-        hand = view.hand
+        hand, label = view.hand, view.subject.label
+
+        def told(look: Look) -> dict[str, Any]:
+            return _look(look, self.explorer, label)
+
         return {
             "request": request,
             "chosen": {name: getattr(view.choices, name) for name in CHOSEN},
             "title": view.subject.title,
             "notes": view.subject.notes,
-            "truth": view.subject.label,
+            "truth": label,
+            "truthText": None if label is None else self.explorer.text(label),
             "classes": self.explorer.task.classes,
             "policy": view.choices.policy,
             "image": picture_url(view.subject.image),
@@ -151,13 +156,13 @@ class ExplorerWidget(_Widget):
             "map": [rows, columns],
             "patch": list(dcn.geometry.sizes),
             "centres": {"rows": centres[::columns, 0].tolist(), "columns": centres[:columns, 1].tolist()},
-            "looks": [_look(look) for look in view.looks],
+            "looks": [told(look) for look in view.looks],
             "multiplications": view.multiplications,
             "references": [
                 {
                     "name": reference.name,
-                    "answer": self.explorer.task.classes[reference.answer],
-                    "probability": float(reference.probabilities.max()),
+                    "answer": self.explorer.text(reference.answer),
+                    "probability": chance_of(reference.answer, reference.probabilities),
                     "entropy": reference.entropy,
                     "multiplications": reference.multiplications,
                 }
@@ -165,8 +170,8 @@ class ExplorerWidget(_Widget):
             ],
             "hand": hand
             and {
-                "look": _look(hand.look),
-                "gradients": _look(hand.gradients),
+                "look": told(hand.look),
+                "gradients": told(hand.gradients),
                 "multiplications": hand.multiplications,
             },
             "sure": view.sure and vars(view.sure),
@@ -229,8 +234,8 @@ class FinderWidget(_Widget):
 
     def __init__(self, explorer: ExplorerWidget, changes: Changes, *, model: str, most: int = 8) -> None:
         def describe(index: int) -> dict[str, Any]:
-            classes, told = explorer.explorer.task.classes, (changes.before, changes.after, changes.labels)
-            before, after, truth = (classes[int(part[index])] for part in told)
+            told = changes.before, changes.after, changes.labels
+            before, after, truth = (explorer.explorer.text(answer_of(part[index])) for part in told)
             doubt = f"{changes.entropy_before[index]:.2f} → {changes.entropy_after[index]:.2f}"
             return {
                 "index": index,
@@ -248,14 +253,21 @@ class FinderWidget(_Widget):
         super().__init__(explorer=explorer, found=found)
 
 
-def _look(look: Look) -> dict[str, Any]:
+def _look(look: Look, explorer: Explorer, label: Answer | None) -> dict[str, Any]:
+    """A look for the script: predictions as probabilities, position after position, and as what they say."""
     return {
+        "said": [
+            {"text": explorer.text(answer), "probability": chance_of(answer, probabilities)}
+            for answer, probabilities in ((look.answer_before, look.before), (look.answer, look.after))
+        ],
+        "right": None if label is None else look.answer == label,
+        "truth": None if label is None else chance_of(label, look.after),
         "cells": look.cells.tolist(),
         "boxes": look.boxes.tolist(),
         "saliencies": look.saliency.flatten()[look.cells].tolist(),
         "distances": look.distances.tolist(),
-        "before": look.before.tolist(),
-        "after": look.after.tolist(),
+        "before": look.before.flatten().tolist(),
+        "after": look.after.flatten().tolist(),
         "entropy_before": look.entropy_before,
         "entropy_after": look.entropy_after,
     }

@@ -1,11 +1,11 @@
 // What the explorer shows beside its maps. Each part has its element, and draws a look: `show(view, look, ...)`.
 
 function showVerdict(element, view, look, byHand, playing) {
-  const [before, after] = [argmax(look.before), argmax(look.after)];
+  const [before, after] = look.said;
   const known = view.truth !== null && !playing;
-  const mark = !known ? "" : after === view.truth ? "right" : "wrong";
+  const mark = !known ? "" : look.right ? "right" : "wrong";
   const patches = `${byHand ? "your " : ""}${plural(look.cells.length, "patch")}`;
-  const truth = known ? `, showing a ${view.classes[view.truth]}` : "";
+  const truth = known ? `, showing a ${view.truthText}` : "";
   const said = make(
     "div",
     {},
@@ -14,10 +14,10 @@ function showVerdict(element, view, look, byHand, playing) {
       "span",
       {},
       "at first glance ",
-      make("b", { class: "dcn-before" }, view.classes[before]),
-      ` ${percent(look.before[before])}`,
+      make("b", { class: "dcn-before" }, before.text),
+      ` ${percent(before.probability)}`,
     ),
-    make("span", {}, `with ${patches} `, make("b", { class: "dcn-after" }, view.classes[after]), ` ${percent(look.after[after])}`),
+    make("span", {}, `with ${patches} `, make("b", { class: "dcn-after" }, after.text), ` ${percent(after.probability)}`),
     make("span", { class: `dcn-mark dcn-${mark}` }, { right: "✓ right", wrong: "✗ wrong", "": "" }[mark]),
     view.sure && !byHand ? make("span", { class: "dcn-sure" }, tellSure(view)) : "",
     view.notes.length ? make("span", { class: "dcn-notes" }, view.notes.join("; ")) : "",
@@ -38,48 +38,59 @@ function buildBars() {
   return {
     element,
     show(view, look, byHand, playing) {
-      const truth = playing ? null : view.truth;
-      const series = [["coarse", "before", look.before]];
-      if (playing) series.push(["yours", "yours", look.after]);
-      else if (byHand) series.push(["yours", "yours", look.after], ["gradient's", "after", view.hand.gradients.after]);
-      else series.push(["refined", "after", look.after]);
-      const classes = look.after.length;
-      const [left, floor, height] = [26, 294, 280];
+      const truths = playing || view.truth === null ? [] : [view.truth].flat();
+      const series = [["coarse", "before", look.before, look.said[0]]];
+      const refined = look.said[1];
+      if (playing) series.push(["yours", "yours", look.after, refined]);
+      else if (byHand) {
+        const { gradients } = view.hand;
+        series.push(["yours", "yours", look.after, refined], ["gradient's", "after", gradients.after, gradients.said[1]]);
+      } else series.push(["refined", "after", look.after, refined]);
+      const classes = view.classes.length;
+      const rows = look.after.length / classes; // of a sequence, one for each position
+      const [left, space] = [26, 294 / rows];
+      const height = space - 14;
+      const floor = (row) => (row + 1) * space;
       const pitch = (320 - left) / classes;
       const width = (0.84 * pitch) / series.length;
-      const lines = [0, 0.5, 1].flatMap((p) => [
-        make("line", { class: "dcn-line", x1: left, x2: 320, y1: floor - p * height, y2: floor - p * height }),
-        make("text", { x: 10, y: floor - p * height + 4 }, p),
-      ]);
+      const lines = [...Array(rows).keys()].flatMap((row) =>
+        (rows > 1 ? [0, 1] : [0, 0.5, 1]).flatMap((p) => {
+          const y = floor(row) - p * height;
+          return [make("line", { class: "dcn-line", x1: left, x2: 320, y1: y, y2: y }), make("text", { x: 10, y: y + 4 }, p)];
+        }),
+      );
       const bars = series.flatMap(([, kind, values], s) =>
         values.map((p, n) =>
           make("rect", {
             class: `dcn-fill-${kind}`,
             width,
             height: Math.max(0.6, p * height),
-            x: left + (n + 0.08) * pitch + s * width,
-            y: floor - Math.max(0.6, p * height),
+            x: left + ((n % classes) + 0.08) * pitch + s * width,
+            y: floor(Math.floor(n / classes)) - Math.max(0.6, p * height),
           }),
         ),
       );
       const named = (n) => shortened(view.classes[n], pitch);
-      const names = look.after.map((_, n) =>
+      const names = view.classes.map((name, n) =>
         make(
           "text",
           {
-            class: n === truth ? "dcn-truth" : "",
+            class: rows === 1 && truths.includes(n) ? "dcn-truth" : "",
             x: left + (n + 0.5) * pitch,
             y: 313,
           },
-          `${n === truth ? "▸" : ""}${named(n)}`,
-          ...(named(n) === view.classes[n] ? [] : [make("title", {}, view.classes[n])]),
+          `${rows === 1 && truths.includes(n) ? "▸" : ""}${named(n)}`,
+          ...(named(n) === name ? [] : [make("title", {}, name)]),
         ),
       );
-      svg.replaceChildren(...lines, ...bars, ...names);
+      const marks = rows === 1 ? [] : truths.map((n, row) =>
+        make("text", { class: "dcn-truth", x: left + n * pitch + 2, y: floor(row) - height + 10 }, "▾"),
+      );
+      svg.replaceChildren(...lines, ...bars, ...names, ...marks);
       svg.setAttribute(
         "aria-label",
         series
-          .map(([name, , values]) => `${name} prediction: ${view.classes[argmax(values)]} with ${percent(Math.max(...values))}`)
+          .map(([name, , , said]) => `${name} prediction: ${said.text} with ${percent(said.probability)}`)
           .join("; "),
       );
       legend.replaceChildren(...series.map(([name, kind]) => make("span", { class: `dcn-key dcn-key-${kind}` }, name)));
@@ -189,8 +200,10 @@ function buildMeters() {
     element,
     show(view, look, spent, byHand, playing) {
       const after = byHand ? "yours" : "after";
+      const classes = view.classes.length;
+      const mostEntropy = (look.after.length / classes) * Math.log(classes);
       const doubt = (label, kind, entropy) =>
-        row(label, kind, entropy / Math.log(look.after.length), entropy.toFixed(3));
+        row(label, kind, entropy / mostEntropy, entropy.toFixed(3));
       const dearest = Math.max(
         spent,
         ...view.multiplications,
@@ -299,9 +312,9 @@ function status(view, byHand, playing) {
   if (playing) return "More patches, or compare: truth and gradient are hidden until then.";
   const same = `with ${plural(look.cells.length, "patch")}`;
   if (view.truth === null) {
-    const answers = `You: ${view.classes[argmax(look.after)]}; the gradient, ${same}: ${view.classes[argmax(gradients.after)]}.`;
+    const answers = `You: ${look.said[1].text}; the gradient, ${same}: ${gradients.said[1].text}.`;
     return `${answers} The truth isn't known here, so there is no score.`;
   }
-  const [yours, theirs] = [look, gradients].map((one) => percent(one.after[view.truth]));
-  return `Probability of the ${view.classes[view.truth]}: ${yours} for you, ${theirs} for the gradient ${same}.`;
+  const [yours, theirs] = [look, gradients].map((one) => percent(one.truth));
+  return `Probability of the ${view.truthText}: ${yours} for you, ${theirs} for the gradient ${same}.`;
 }

@@ -26,7 +26,7 @@ async function render({ model, el }) {
   function draw() {
     const view = explorer.get("view");
     const playing = explorer.get("playing");
-    const truth = view.truth === null ? "" : `, showing a ${view.classes[view.truth]}`;
+    const truth = view.truth === null ? "" : `, showing a ${view.truthText}`;
     title.textContent = playing
       ? "What the gradient makes of this image at every k is hidden while you play."
       : `${view.title}${truth}: patches of policy ${view.policy}`;
@@ -35,18 +35,18 @@ async function render({ model, el }) {
     while (grid.children.length < view.looks.length) grid.append(tile(grid.children.length));
     [...grid.children].forEach((button, k) => {
       const look = view.looks[k];
-      const answer = argmax(look.after);
-      const mark = view.truth === null ? "" : answer === view.truth ? "✓" : "✗";
+      const answer = look.said[1];
+      const mark = view.truth === null ? "" : look.right ? "✓" : "✗";
       button.scene.show(view, look);
       button.caption.replaceChildren(
         make("span", {}, `k = ${k}`),
-        make("b", {}, `${view.classes[answer]} ${mark}`),
+        make("b", {}, `${answer.text} ${mark}`),
         make("span", {}, look.entropy_after.toFixed(2)),
       );
       button.classList.toggle("dcn-wrong", mark === "✗");
       button.setAttribute(
         "aria-label",
-        `k = ${k}: ${view.classes[answer]} with ${percent(look.after[answer])}, ` +
+        `k = ${k}: ${answer.text} with ${percent(answer.probability)}, ` +
           `${{ "✓": "right, ", "✗": "wrong, ", "": "" }[mark]}entropy ${look.entropy_after.toFixed(3)} nats`,
       );
     });
