@@ -24,6 +24,7 @@ suppress_warnings = [
 ]
 
 html_theme = "furo"
+html_favicon = "favicon.svg"  # or each page would ask the server for one that it lacks
 html_copy_source = False
 html_show_sphinx = False
 mathjax_path = "mathjax.js"  # from site/package.json; the default asks another host

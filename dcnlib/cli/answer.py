@@ -16,7 +16,7 @@ from dcnlib.inference.predict import Prediction, look_options
 from dcnlib.inference.predict import predict as predict_pictures
 from dcnlib.inference.runtimes import Runtime, load_in_runtime
 from dcnlib.models.pretrained import Trained
-from dcnlib.models.tasks import CLUTTERED_MNIST
+from dcnlib.models.tasks import HouseNumbersTask
 from dcnlib.training.evaluation import Evaluation
 from dcnlib.training.evaluation import evaluate as evaluate_model
 from dcnlib.utils.device import resolve_device
@@ -160,10 +160,14 @@ def evaluate(
         raise ValueError("--k gives all images the same patches, --entropy-below each its own: give one of them")
     if max_k is not None and entropy_below is None:
         raise ValueError("--max-k is for --entropy-below")
+    if entropy_below is not None:  # an exported file can't
+        look_options(trained, until_sure=True, entropy_below=entropy_below, max_k=max_k)
     options: dict[str, Any] = {}
     if disturbance_seed is not None:
-        if trained.task == CLUTTERED_MNIST:
-            raise ValueError(f"--disturbance-seed is for models of house-numbers, this one is for {trained.task.name}")
+        if not isinstance(trained.task, HouseNumbersTask):
+            raise ValueError(
+                f"--disturbance-seed is for models of {HouseNumbersTask.name}, this one is for {trained.task.name}"
+            )
         options = {"disturbance": TEST_DISTURBANCE, "seed": disturbance_seed}
     model = trained.model.to(resolve_device(device))
     data = trained.load_data(split, source=source, root=root, **options)

@@ -33,8 +33,8 @@ def export(
         k: patches an image, for models that choose them
         part: the whole; or, to vary k from call to call, first (what is known before a patch is chosen) and refine
         outputs: of logits, boxes, cells, coarse_logits, entropy and saliency
-        int8: convolutions and products in 8 bits, for ONNX and OpenVINO, in the ranges that a few images of the task
-            fill which are always at hand; the answers are then nearly the model's
+        int8: convolutions and products in 8 bits, for ONNX and OpenVINO, in the ranges that training images fill, for
+            pictures of your own those that it was trained on; the answers are then nearly the model's
     """
     formats: dict[str, Format] = {suffix: name for name, suffix in SUFFIXES.items()}
     if to is None and file.suffix not in formats:
@@ -47,7 +47,7 @@ def export(
         k=k,
         part=part,
         outputs=outputs or None,
-        calibration=calibration_images(trained.task) if int8 else None,
+        calibration=calibration_images(trained.task, source=trained.source, root=trained.folder) if int8 else None,
     )
     for what in ("inputs", "outputs"):
         for name, tensor in about[what].items():

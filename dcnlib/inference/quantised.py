@@ -4,6 +4,7 @@ What lies between them, the entropy, the saliency and the choice of patches amon
 """
 
 import logging
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 from dcnlib.models.tasks import Task
 
 QUANTISED = ["Conv", "Gemm", "MatMul"]  # the operations that int8 makes faster
+MOST_IMAGES, MOST_VALUES = 256, 2**26  # that ranges are taken from
 
 
 def quantise(graph: bytes, images: Tensor) -> bytes:
@@ -54,7 +56,14 @@ def quantise(graph: bytes, images: Tensor) -> bytes:
         return done.read_bytes()
 
 
-def calibration_images(task: Task) -> Tensor:
-    """What ranges are taken from: the few training images of a task that are always at hand, (N, C, H, W)."""
-    data = task.smoke("train")
-    return torch.stack([data[index][0] for index in range(len(data))])
+def calibration_images(task: Task, *, source: str | None = None, root: str | Path | None = None) -> Tensor:
+    """What ranges are taken from: training images of a task, (N, C, H, W). Those few that are always at hand, or else
+    some that are evenly spread over the training split of a `source`, from the folder `root`.
+
+    Raises FileNotFoundError where that split isn't at hand either.
+    """
+    data = task.smoke("train") if task.smoke_counts else None
+    if data is None or data[0][0].shape != task.image_shape:
+        data = task.load("train", source=source, root=root)
+    count = min(len(data), MOST_IMAGES, max(1, MOST_VALUES // math.prod(task.image_shape)))
+    return torch.stack([data[int(index)][0] for index in np.linspace(0, len(data) - 1, count).round()])

@@ -29,6 +29,7 @@ from dcnlib.utils.files import PACKAGE, user_path
 from dcnlib.utils.records import Record, load_record
 from dcnlib.utils.weights import load_weights
 
+EXPORTED = (".onnx", ".xml", ".pt2")  # how files end that `dcnlib.inference` writes for other runtimes
 HOUSE_NUMBERS = HouseNumbersTask()
 # The models of house numbers at one scale.
 NUMBER_MODELS: dict[str, Spec] = {
@@ -134,8 +135,8 @@ def load_trained(source: Source) -> Trained:
     """A trained model from the name of a shipped one, the folder of a finished run, or a file of weights beside its
     record (`record.json` in its folder, or a JSON file of its own name). One that is loaded already stays as it is.
 
-    Raises FileNotFoundError, or ValueError for an unknown name, a damaged file, and weights of another model than the
-    record says. Nothing in the files is executed.
+    Raises FileNotFoundError, or ValueError for an unknown name, an exported or a damaged file, and weights of another
+    model than the record says. Nothing in the files is executed.
     """
     if isinstance(source, Trained):
         return source
@@ -146,6 +147,10 @@ def load_trained(source: Source) -> Trained:
     if path.is_dir():
         run = Run(path)
         record, record_path, weights = run.read_record(), run.record_path, run.weights_path
+    elif path.suffix in EXPORTED:
+        raise ValueError(
+            f"{path} is an exported model, which predict, evaluate and benchmark take: give what it was exported from"
+        )
     elif path.is_file():
         beside = [path.with_suffix(".json"), Run(path.parent).record_path]
         found = [candidate for candidate in beside if candidate.is_file()]

@@ -69,12 +69,17 @@ def benchmark_tables(record: Record) -> str:
 
 
 def inference_table(record: Record) -> str:
-    """Milliseconds an image by batch, each competitor at its better number of threads; times faster than `fine`."""
+    """Milliseconds an image by batch, each competitor at its better number of threads; in brackets how many times
+    faster than the same model eager."""
     batches = record["inference"]
     rows = [["", *(f"batch {row['batch']}" for row in batches)]]
     for name in batches[0]["best"]:
-        title = "fine, compiled and frozen (baseline)" if name == "fine" else name
-        rows.append([title, *(f"{row['best'][name]:.3f} ({row['times_faster'][name]:.2f}x)" for row in batches)])
+        eager = f"{name.split(',')[0]}, eager"
+        told = [f"{row['best'][name]:.3f}" for row in batches]
+        if eager != name and eager in batches[0]["best"]:
+            gains = [row["best"][eager] / row["best"][name] for row in batches]
+            told = [f"{ms} ({gain:.2f}x)" for ms, gain in zip(told, gains, strict=True)]
+        rows.append(["fine, compiled and frozen" if name == "fine" else name, *told])
     return markdown_table(rows)
 
 
@@ -95,6 +100,23 @@ def fastest_table(record: Record) -> str:
             faster = "" if model == "fine" else f": **{ratio['ratio']:.2f}x** ({ratio['low']:.2f}..{ratio['high']:.2f})"
             cells.append(f"{_ranged(best, 'milliseconds', 3)} ms, {_form(best)}{faster}")
         rows.append([model, *cells])
+    return markdown_table(rows)
+
+
+def limit_table(record: Record, load: Callable[[str], Record] = load_record) -> str:
+    """What each model would take if it multiplied as fast as the fine model, which is the arithmetic limit, and what it
+    takes; both in their fastest forms. load: as for `results_table`."""
+    counted = load("multiplications")["models"]
+    others = [model for model in record["batches"][0]["fastest"] if model != "fine"]
+    rows = [["batch", "fine, M multiplications a ms", *(f"{model}: ms at that rate, of its own" for model in others)]]
+    for row in record["batches"]:
+        times = {model: best["milliseconds"] for model, best in row["fastest"].items()}
+        rate = counted["fine"] / times["fine"]
+        told = [
+            f"{counted[model] / rate:.3f} of {times[model]:.3f} ({100 * counted[model] / rate / times[model]:.0f} %)"
+            for model in others
+        ]
+        rows.append([str(row["batch"]), f"{rate / 1e6:.0f}", *told])
     return markdown_table(rows)
 
 

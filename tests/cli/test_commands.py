@@ -129,6 +129,7 @@ def test_what_needs_no_network_answers_without_torch(arguments):
         (["predict"], "name at least one picture"),
         (["predict", "--weights", "/nowhere", "a.png"], "/nowhere is neither a shipped model"),
         (["evaluate", "--pretrained", "coarse", "--disturbance-seed", "7"], "for models of house-numbers"),
+        (["evaluate", "--pretrained", "street-signs", "--disturbance-seed", "7"], "this one is for street-signs"),
         (["test", "/nowhere"], "nor a run's folder"),
         (["test"], "at least one folder"),
         (["train", "--data", "house-numbers", "--scales", "2", "--policy", "random"], "between the scales"),

@@ -6,11 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from odd_pictures import CLASSES, damage, odd_folder
 from PIL import Image
 
 from dcnlib.cli.main import main
 from dcnlib.explorer.app import page
+from dcnlib.inference.quantised import calibration_images
 from dcnlib.models.pretrained import load_trained
 
 
@@ -67,6 +69,23 @@ def test_an_exported_run_knows_its_pictures(trained, capsys):
     assert main(["export", str(trained), "own.onnx"]) == 0
     assert main(["evaluate", "--weights", "own.onnx", "--device", "cpu"]) == 0
     assert f"validation error {100 * record['validation']['error']:.2f} %" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:8 of 50 files")
+def test_in_int8_its_ranges_are_those_of_its_training_pictures(trained, capsys):
+    folder = trained.parent / "my pictures"
+    ranges = calibration_images(load_trained(trained).task, root=folder)
+    train = load_trained(trained).task.load("train", root=folder)
+    assert torch.equal(ranges, torch.stack([train[index][0] for index in range(28)]))
+    assert main(["export", str(trained), "own8.onnx", "--int8"]) == 0
+    assert main(["predict", str(folder / "cat" / "0.png"), "--weights", "own8.onnx"]) == 0
+    folder.rename(trained.parent / "elsewhere")
+    try:
+        assert main(["export", str(trained), "none.onnx", "--int8"]) == 2
+    finally:
+        (trained.parent / "elsewhere").rename(folder)
+    assert "my pictures" in capsys.readouterr().err
+    assert not (trained.parent / "none.onnx").exists()
 
 
 def test_training_pictures_are_measured_with_a_warning_wherever_they_lie(trained, capsys, tmp_path):

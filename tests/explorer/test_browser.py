@@ -18,11 +18,14 @@ import torch
 from PIL import Image
 
 from dcnlib import entropy, load_cluttered, load_pretrained
+from dcnlib.cli.main import main
+from dcnlib.models.pretrained import load_trained
 from dcnlib.utils.files import project_root
 
 pytest.importorskip("playwright", reason="the browser tests need Playwright for Python")
 
 from browser_servers import chromium, find_chromium, server
+from odd_pictures import CLASSES, odd_folder
 from playwright.sync_api import Browser, FilePayload, Page, Request, expect
 
 if find_chromium() is None:
@@ -116,8 +119,8 @@ class OnPage:
         expect(self.root).to_have_attribute("aria-busy", "false")
         self.page.evaluate(two_frames)
 
-    def number(self, index: int) -> None:
-        field = self.root.get_by_label("Digit number")
+    def number(self, index: int, item: str = "Digit") -> None:
+        field = self.root.get_by_label(f"{item} number")
         field.fill(str(index))
         field.press("Enter")
         self.settle()
@@ -498,6 +501,35 @@ def test_the_app_shows_the_same_explorer_without_code(app, data, dcn):
     app.locator(".dcn-sweep button").nth(2).click()
     explorer.check(dcn, data[FIRST_IMAGE][0], k=2)
     explorer.shoot("app-explorer")
+
+
+def test_the_app_shows_a_run_on_pictures_of_ones_own(browser, tmp_path):
+    run = tmp_path / "run"
+    command = ["train", "--data", str(odd_folder(tmp_path / "pictures")), "--epochs", "1", "--k", "2"]
+    assert main([*command, "--device", "cpu", "--run-dir", str(run)]) == 0
+    trained = load_trained(run)
+    pictures = trained.load_data()
+    with server([sys.executable, "-m", "dcnlib", "explore", str(run)], tmp_path, cwd=ROOT) as address:
+        page = open_page(browser, address)
+        page.goto(address, wait_until="commit", timeout=RUN_MILLISECONDS)
+        page.wait_for_selector(EXPLORER, timeout=RUN_MILLISECONDS)
+        explorer = OnPage(page)
+        explorer.root.get_by_role("button", name="Back to the policy").click()  # it begins with a game
+        explorer.settle()
+        for index in (0, 4):
+            explorer.number(index, "Picture")
+            for k in (0, 2, 5):
+                explorer.slider.fill(str(k))
+                explorer.settle()
+                look = trained.model.attend(pictures[index][0][None], k=k)
+                assert explorer.rectangles() == look.boxes[0].tolist()
+                expect(explorer.root.locator(".dcn-before")).to_have_text(CLASSES[int(look.coarse_logits.argmax())])
+                expect(explorer.root.locator(".dcn-after")).to_have_text(CLASSES[int(look.logits.argmax())])
+                assert explorer.entropy("refined") == pytest.approx(entropy(look.logits).item(), abs=2e-3)
+        explorer.number(99, "Picture")
+        expect(explorer.alert).to_have_text(f"there is no image 99: the numbers are 0..{len(pictures) - 1}")
+        page.screenshot(path=SHOTS / "app-own-pictures.png", full_page=True)
+        assert page.outside == []
 
 
 def test_the_app_serves_nothing_else(app):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dcnlib import DynamicCapacityNetwork, predict
+from dcnlib.cli.main import main
 from dcnlib.core.multiscale import MultiScaleNetwork
 from dcnlib.inference.export import OUTPUTS, export_model
 from dcnlib.inference.exported import ExportedNetwork, load_exported
@@ -156,6 +157,14 @@ def test_what_is_no_whole_file_is_refused(file, tmp_path):
         load_exported(tmp_path / "none.onnx")
     with pytest.raises(ValueError, match="may execute what is in it"):
         load_exported(tmp_path / "model.pt2")
+
+
+def test_what_a_file_cannot_do_is_told(file, capsys):
+    for command in (["controls", str(file)], ["explore", str(file)], ["export", str(file), "again.onnx"]):
+        assert main(command) == 2
+        assert "is an exported model, which predict, evaluate and benchmark take" in capsys.readouterr().err
+    assert main(["evaluate", "--weights", str(file), "--entropy-below", "0.1"]) == 2
+    assert "an exported one has one number of patches" in " ".join(capsys.readouterr().err.split())
 
 
 def test_other_images_and_runtimes_are_refused(file, monkeypatch):
