@@ -1,9 +1,7 @@
 """Cluttered MNIST by the rules of the original generator (deepmind/mnist-cluttered), seeded and vectorised."""
 
-import operator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import torch
@@ -11,7 +9,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from dcnlib.data.digits import Digits, Source, Split, load_digits
-from dcnlib.utils.checks import Indices, checked_indices, is_scalar
+from dcnlib.data.vectorised import VectorisedImages
+from dcnlib.utils.checks import Indices, checked_indices
 
 # The project's own sets, on which every recorded error was measured. Training clutter comes from the run's seed.
 SEEDS: dict[Split, int] = {"train": 0, "validation": 1_000_001, "all": 1_000_001, "test": 1_000_002}
@@ -33,7 +32,7 @@ class ClutterRules:
             raise ValueError(f"size and crop must be positive and distractors 0..256, got {self}")
 
 
-class ClutteredMNIST(torch.utils.data.Dataset):
+class ClutteredMNIST(VectorisedImages):
     """One cluttered image for each digit: fragments of other digits, then one whole digit, on a black canvas.
 
     Rules, in order: a black canvas; `distractors` fragments, each a `crop` x `crop` window at a uniformly random place
@@ -46,8 +45,6 @@ class ClutteredMNIST(torch.utils.data.Dataset):
 
     With `fresh`, `at_epoch(e)` draws new clutter and places for each epoch, where the paper's set is fixed.
     """
-
-    vectorised = True  # `fit` may ask for whole batches
 
     def __init__(
         self,
@@ -101,12 +98,6 @@ class ClutteredMNIST(torch.utils.data.Dataset):
         """(N,) int64."""
         return torch.from_numpy(self.digits.labels.astype(np.int64))
 
-    def at_epoch(self, epoch: int) -> "ClutteredMNIST":
-        """The set that a training epoch sees: this one or, if it is `fresh`, its digits in that epoch's clutter."""
-        if not self.fresh:
-            return self
-        return ClutteredMNIST(self.digits, rules=self.rules, seed=self.seed, fresh=True, epoch=epoch)
-
     @property
     def contents(self) -> tuple[np.ndarray, ...]:
         """The arrays that decide each image and label."""
@@ -144,19 +135,10 @@ class ClutteredMNIST(torch.utils.data.Dataset):
         places[rows, *self.positions[picked].T] += images[picked]
         return np.minimum(canvas, 255).astype(np.uint8)
 
-    @overload
-    def __getitem__(self, index: int) -> tuple[Tensor, int]: ...
-
-    @overload
-    def __getitem__(self, index: Indices) -> tuple[Tensor, Tensor]: ...
-
-    def __getitem__(self, index: int | Indices) -> tuple[Tensor, Tensor | int]:
-        if isinstance(index, int) or is_scalar(index):
-            images, labels = self[[operator.index(index)]]
-            return images[0], int(labels[0])
-        images = torch.from_numpy(self.render(index)).unsqueeze(1).float().div_(255)
+    def _batch(self, picked: np.ndarray) -> tuple[Tensor, Tensor]:
+        images = torch.from_numpy(self.render(picked)).unsqueeze(1).float().div_(255)
         labels = torch.as_tensor(self.digits.labels, dtype=torch.int64)  # no copy of all labels for each batch
-        return images, labels[torch.as_tensor(index, dtype=torch.int64)]
+        return images, labels[picked]
 
 
 def load_cluttered(

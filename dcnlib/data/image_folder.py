@@ -1,25 +1,23 @@
 """Images of a user's own pictures: each is read and checked once, divided, and disturbed anew in each epoch."""
 
 import base64
-import copy
-import operator
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from dcnlib.data.augmentation import Augmentation, drawing
 from dcnlib.data.folder_images import SPLITS, Entry, find_entries, listed
 from dcnlib.data.folder_reading import MIDDLE, decoded, file_digest, read_all, usual_shape
 from dcnlib.data.folder_splits import check_classes, check_entries, divide
 from dcnlib.data.preparation import size_text, window_of
-from dcnlib.utils.checks import ImageShape, Indices, check_whole, checked_indices, is_scalar
+from dcnlib.data.vectorised import VectorisedImages
+from dcnlib.utils.checks import ImageShape, check_whole
 from dcnlib.utils.files import user_path
 
 MOST_CLASSES = 1000
@@ -131,13 +129,11 @@ class PictureFolder:
         return pixels.float() / 255
 
 
-class FolderImages(Dataset):
+class FolderImages(VectorisedImages):
     """Images (C, H, W) float32 in [0, 1] of one split of a `PictureFolder`, with the numbers of their classes.
 
-    `data[indices]` gives a batch. An image depends on the picture, the seed, the epoch and its index alone.
+    An image depends on the picture, the seed, the epoch and its index alone.
     """
-
-    vectorised = True
 
     def __init__(
         self, folder: PictureFolder, split: str, chosen: np.ndarray, *, augment: Augmentation, seed: int, epoch: int = 0
@@ -150,14 +146,6 @@ class FolderImages(Dataset):
 
     def __len__(self) -> int:
         return len(self.chosen)
-
-    def at_epoch(self, epoch: int) -> "FolderImages":
-        """The set that a training epoch sees."""
-        if not self.fresh:
-            return self
-        other = copy.copy(self)
-        other.epoch = epoch
-        return other
 
     @property
     def names(self) -> list[str]:
@@ -196,18 +184,7 @@ class FolderImages(Dataset):
         known = {digests[start : start + BYTES] for start in range(0, len(digests), BYTES)}
         return sum(content[:BYTES].tobytes() in known for content in self.folder.contents[self.chosen])
 
-    @overload
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]: ...
-
-    @overload
-    def __getitem__(self, index: Indices) -> tuple[Tensor, Tensor]: ...
-
-    def __getitem__(self, index: int | Indices) -> tuple[Tensor, Tensor]:
-        if isinstance(index, int) or is_scalar(index):
-            number = operator.index(index)
-            images, labels = self[[number + len(self) if number < 0 else number]]
-            return images[0], labels[0]
-        picked = checked_indices(index, len(self))
+    def _batch(self, picked: np.ndarray) -> tuple[Tensor, Tensor]:
         return torch.stack([self._image(number) for number in picked.tolist()]), self.labels[picked]
 
     def _image(self, index: int) -> Tensor:

@@ -1,10 +1,8 @@
 """Images of house numbers for training and evaluation: disturbed by a seed, and joined by composed numbers."""
 
-import copy
-import operator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +12,8 @@ from torch.nn import functional as F
 from dcnlib.data.house_numbers.composition import Composition, compose, fade, take_apart
 from dcnlib.data.house_numbers.load import load_house_numbers
 from dcnlib.data.house_numbers.numbers import FRAME, NO_DIGIT, POSITIONS, HouseNumbers, NumberSource, NumberSplit
-from dcnlib.utils.checks import Indices, checked_indices, is_scalar
+from dcnlib.data.vectorised import VectorisedImages
+from dcnlib.utils.checks import Indices, checked_indices
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def standardise(images: Tensor, gains: Tensor | float = 1.0) -> Tensor:
     return (BRIGHTNESS + CONTRAST * gains * centred / spread).clamp_(0, 1)
 
 
-class HouseNumberImages(torch.utils.data.Dataset):
+class HouseNumberImages(VectorisedImages):
     """Images of house numbers under a disturbance: first each photograph, then numbers composed of their digits.
 
     `data[i]` gives (image (1, 64, 128) float32 in [0, 1], labels (5,) int64 with 10 for no digit); `data[indices]` a
@@ -67,8 +66,6 @@ class HouseNumberImages(torch.utils.data.Dataset):
     composed: the share of composed numbers among all; see `composition.py`. With `fresh`, `at_epoch(e)` draws new
     disturbances and new numbers for each epoch.
     """
-
-    vectorised = True  # `fit` may ask for whole batches
 
     def __init__(
         self,
@@ -124,15 +121,6 @@ class HouseNumberImages(torch.utils.data.Dataset):
     def boxes(self) -> Tensor:
         """(N, 5, 4) float32: top, left, bottom, right of each digit in pixels, as disturbed; zeros for no digit."""
         return self._boxes
-
-    def at_epoch(self, epoch: int) -> "HouseNumberImages":
-        """The set that a training epoch sees: this one or, if it is `fresh`, its numbers as that epoch draws them."""
-        if not self.fresh:
-            return self
-        other = copy.copy(self)  # shares the parts, which took seconds to make
-        other.epoch = epoch
-        other._draw()
-        return other
 
     @property
     def contents(self) -> tuple[np.ndarray | Tensor, ...]:
@@ -193,17 +181,8 @@ class HouseNumberImages(torch.utils.data.Dataset):
             down, across = fade(target, 0) * gains[:, None], fade(target, 1)
             images[rows] += (moved - levels[:, None, None, None]) * down[:, None, :, None] * across[:, None, None, :]
 
-    @overload
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]: ...
-
-    @overload
-    def __getitem__(self, index: Indices) -> tuple[Tensor, Tensor]: ...
-
-    def __getitem__(self, index: int | Indices) -> tuple[Tensor, Tensor]:
-        if isinstance(index, int) or is_scalar(index):
-            images, labels = self[[operator.index(index)]]
-            return images[0], labels[0]
-        return self.render(index), self._labels[torch.as_tensor(index, dtype=torch.int64)]
+    def _batch(self, picked: np.ndarray) -> tuple[Tensor, Tensor]:
+        return self.render(picked), self._labels[picked]
 
 
 def project_images(

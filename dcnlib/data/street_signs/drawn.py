@@ -1,6 +1,6 @@
 """Streets that the library draws itself: simple signs on backgrounds of its own, at the sizes of the photographs.
 
-They stand in for photographs where there are none, so that everything runs anywhere. They are easier than those, and
+They stand in for photographs where there are none, so that everything runs anywhere. They are simpler than those, and
 errors on them say nothing about GTSDB. One seed gives the same layouts everywhere; colours may differ a little between
 versions of Pillow.
 """

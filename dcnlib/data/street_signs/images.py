@@ -1,10 +1,7 @@
 """Images of street signs for training and evaluation: windows of the halved photographs, or all of each."""
 
-import copy
-import operator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import torch
@@ -14,7 +11,8 @@ from torch.nn import functional as F
 from dcnlib.data.street_signs.drawn import draw_streets
 from dcnlib.data.street_signs.gtsdb import find_gtsdb, numbers_of, read_gtsdb
 from dcnlib.data.street_signs.signs import CATEGORIES, HALVED, SIGN_SPLITS, SignSource, SignSplit, StreetSigns
-from dcnlib.utils.checks import Indices, check_whole, checked_indices, is_scalar
+from dcnlib.data.vectorised import VectorisedImages
+from dcnlib.utils.checks import Indices, check_whole, checked_indices
 
 WINDOW = 128
 WINDOWS_EACH = 4  # of a photograph: with a sign and without one in turn
@@ -45,7 +43,7 @@ NO_VARIATION = Variation()
 TRAINING_VARIATION = Variation(scale=1.3, light=1.5, colour=1.15, flipped=True)
 
 
-class SignImages(torch.utils.data.Dataset):
+class SignImages(VectorisedImages):
     """Windows of photographs, and for each category of signs whether the window shows one.
 
     `data[i]` gives (image (3, H, W) float32 in [0, 1], labels (4,) int64: 1 for a category that is there, else 0);
@@ -56,8 +54,6 @@ class SignImages(torch.utils.data.Dataset):
     the photograph has such places. 0 for the whole photographs, 400x680 pixels. Image i is decided by the photographs,
     the rules, the seed, the epoch and i. With `fresh`, `at_epoch(e)` draws new windows for each epoch.
     """
-
-    vectorised = True  # `fit` may ask for whole batches
 
     def __init__(
         self,
@@ -149,15 +145,6 @@ class SignImages(torch.utils.data.Dataset):
         height, width = self.shape
         return max(1, min(250, MOST_PIXELS_AT_ONCE // (height * width)))
 
-    def at_epoch(self, epoch: int) -> "SignImages":
-        """The set that a training epoch sees: this one or, if it is `fresh`, its windows as that epoch draws them."""
-        if not self.fresh:
-            return self
-        other = copy.copy(self)
-        other.epoch = epoch
-        other._draw()
-        return other
-
     @property
     def contents(self) -> tuple[np.ndarray | Tensor, ...]:
         """The arrays that, with what `describe` tells, decide each image and label."""
@@ -191,17 +178,8 @@ class SignImages(torch.utils.data.Dataset):
         images *= self._gains[picked, :, None, None]
         return images.div_(255).clamp_(0, 1)
 
-    @overload
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]: ...
-
-    @overload
-    def __getitem__(self, index: Indices) -> tuple[Tensor, Tensor]: ...
-
-    def __getitem__(self, index: int | Indices) -> tuple[Tensor, Tensor]:
-        if isinstance(index, int) or is_scalar(index):
-            images, labels = self[[operator.index(index)]]
-            return images[0], labels[0]
-        return self.render(index), self._labels[torch.as_tensor(index, dtype=torch.int64)]
+    def _batch(self, picked: np.ndarray) -> tuple[Tensor, Tensor]:
+        return self.render(picked), self._labels[picked]
 
 
 def load_street_signs(
@@ -211,7 +189,7 @@ def load_street_signs(
 
     `gtsdb`: looked for in `data_roots(root)`: `GTSDB/gt.txt` beside the photographs, PPM or JPEG. Validation are blocks
     of the official training set; test leaves out the seven photographs that repeat others. Nothing is downloaded.
-    `drawn`: streets and signs drawn by `drawn.py`; always at hand, and easier than photographs.
+    `drawn`: streets and signs drawn by `drawn.py`; always at hand, and simpler than photographs.
 
     Raises ValueError for an unknown source or split and for damaged files, FileNotFoundError if there are none.
     """

@@ -411,7 +411,8 @@ def test_bad_settings_are_refused(make, message):
 
 
 @pytest.mark.parametrize(
-    ("index", "error"), [(60, IndexError), (-1, IndexError), ([0.5], TypeError), ([[1]], ValueError)]
+    ("index", "error"),
+    [(60, IndexError), (-61, IndexError), ([-1], IndexError), ([0.5], TypeError), ([[1]], ValueError)],
 )
 def test_bad_indices_are_refused(rendered, index, error):
     with pytest.raises(error):
