@@ -115,6 +115,38 @@ def receptive_field(attempt: Function) -> str:
     return _check(attempt, right, mistakes, tries)
 
 
+def strip(attempt: Function) -> str:
+    """attempt: the first of some rows of cells, how many there are, (stride, offset, size) of a cell's field, the
+    image's height -> the rows of pixels that they see, (begin, end), end excluded, as far as the image has them."""
+
+    def right(first: int, rows: int, field: tuple[int, int, int], height: int) -> tuple[int, int]:
+        stride, offset, size = field
+        return max(0, first * stride + offset), min(height, (first + rows - 1) * stride + offset + size)
+
+    def without_offset(first: int, rows: int, field: tuple[int, int, int], height: int) -> tuple[int, int]:
+        return right(first, rows, (field[0], 0, field[2]), height)
+
+    def without_size(first: int, rows: int, field: tuple[int, int, int], height: int) -> tuple[int, int]:
+        stride, offset, _ = field
+        return right(first, rows, (stride, offset, stride), height)
+
+    def one_more(first: int, rows: int, field: tuple[int, int, int], height: int) -> tuple[int, int]:
+        return right(first, rows, field, height)[0], right(first, rows + 1, field, height)[1]
+
+    def beyond(first: int, rows: int, field: tuple[int, int, int], height: int) -> tuple[int, int]:
+        stride, offset, size = field
+        return first * stride + offset, (first + rows - 1) * stride + offset + size
+
+    mistakes: dict[str, Function] = {
+        "the first field begins at the offset, not at pixel 0.": without_offset,
+        "the last row of cells sees its whole field, which is more than one stride.": without_size,
+        "the last row is first + rows - 1: that is one row of cells too many.": one_more,
+        "these rows of pixels reach beyond the image.": beyond,
+    }
+    tries = [(10, 4, (8, -2, 34), 400), (0, 4, (8, -2, 34), 400), (40, 7, (8, -2, 34), 340)]
+    return _check(attempt, right, mistakes, tries)
+
+
 def mcnemar(attempt: Function) -> str:
     """attempt: how many answers were fixed and how many broken -> the chance that as many fair coins fall at least as
     unevenly, to either side."""

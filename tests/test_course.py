@@ -13,7 +13,7 @@ from dcnlib.utils.files import project_root
 
 NOTEBOOKS = project_root() / "notebooks"
 SOLUTIONS = NOTEBOOKS / "solutions"
-BLANKS = ("entropy_gradient", "scatter", "receptive_field", "mcnemar", "threshold", "threshold_of_rounds")
+BLANKS = ("entropy_gradient", "scatter", "receptive_field", "strip", "mcnemar", "threshold", "threshold_of_rounds")
 FEW = {
     "01": 300,
     "02": 23,
@@ -26,6 +26,7 @@ FEW = {
     "09": 50,
     "10": 529,
     "11": 100,
+    "12": 300,
     "13": 400,
 }
 
@@ -102,6 +103,10 @@ def never_sure_is_sure_at_once(H, prices, budget):
         ("scatter", lambda c, cells, v: c + replace_cells(0 * c, cells, v), "were added"),
         ("receptive_field", stride_first, "before"),
         ("receptive_field", padding_to_the_right, "negative"),
+        ("strip", lambda first, rows, field, height: (first * 8, (first + rows - 1) * 8 + 34), "offset"),
+        ("strip", lambda first, rows, field, height: (first * 8 - 2, (first + rows) * 8 - 2), "whole field"),
+        ("strip", lambda first, rows, field, height: (first * 8 - 2, (first + rows) * 8 + 32), "one row of cells"),
+        ("strip", lambda first, rows, field, height: (first * 8 - 2, (first + rows) * 8 + 24), "beyond the image"),
         ("mcnemar", lambda f, b: answers.mcnemar(f, b) / 2, "one side"),
         ("mcnemar", lambda f, b: 0.5, "is right"),
         ("threshold", whole_looks, "rest"),

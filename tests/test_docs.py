@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 from torch.utils.data import TensorDataset
 
-from dcnlib import Geometry, load_cluttered, load_record
+from dcnlib import Geometry, count_multiplications, load_cluttered, load_record
+from dcnlib.models.specs import DCNSpec, FineSpec
+from dcnlib.models.street_signs import StreetSignsTask
 from dcnlib.paper.aims import number_targets
 from dcnlib.paper.benchmark_tables import fastest_table, inference_table, int8_table, limit_table, milliseconds
 from dcnlib.paper.budget_tables import beyond_table, budgets_table, stops_table, until_sure_told
@@ -357,3 +359,20 @@ def test_what_is_said_of_street_signs_is_in_the_records():
     errors = dcn["curves"]["validation_error"]
     assert (errors.index(min(errors)), len(errors)) == (1, 12)
     assert "the best epoch on photographs was the second of twelve" in page
+    counts = [load_record(f"street-signs{kind}")["validation"] for kind in ("", "-fine")]
+    assert f"it errs on {counts[0]['errors']} of them" in page
+    assert f"which looks everywhere, on {counts[1]['errors']}." in page
+    (shown,) = re.findall(r"true places among them on (\d+)", page)
+    printed = (ROOT / "notebooks" / "12_street_signs.ipynb").read_text()
+    assert f"16 patches, shown the places | {shown} of 120 |" in printed
+    assert f"16 patches, its own choice | {counts[0]['errors']} of 120 |" in printed
+
+
+def test_shares_of_street_signs_are_those_that_are_counted():
+    task = StreetSignsTask(window=0)
+    fine, dcn = FineSpec(task=task).build(), DCNSpec(task=task).build()
+    shares = [
+        count_multiplications(dcn, shape, 16).total / count_multiplications(fine, shape).total
+        for shape in ((3, 300, 300), (3, 400, 680))
+    ]
+    assert "which take {:.1%} and {:.1%}.".format(*shares).replace("%", " %") in text_of("docs/street_signs.md")

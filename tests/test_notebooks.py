@@ -20,8 +20,8 @@ from dcnlib.utils.files import project_root
 ROOT = project_root()
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROFILES = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "notebooks" / "profiles").glob("*.yaml")}
-# nbval compares every text output of every cell but the first kind and, where the photographs differ, the second.
-IGNORED, PHOTOGRAPHS = "nbval-ignore-output", "photographs"
+# nbval compares every text output of every cell but the first kind and, where the photographs differ, the others.
+IGNORED, PHOTOGRAPHS = "nbval-ignore-output", {"photographs", "streets"}
 MIN_COMPARED = 8
 MOST_LINES = 25  # of a code cell, imports aside: what is longer is drawing, and belongs into `dcnlib.plots`
 # Another number of patches than the committed one, where a page takes it.
@@ -47,6 +47,7 @@ def test_the_notebooks_are_there_in_order():
         "09_house_numbers",
         "10_time_and_scale",
         "11_every_budget",
+        "12_street_signs",
         "13_your_own_pictures",
     ]
 
@@ -85,7 +86,7 @@ def test_nbval_has_enough_to_compare(path):
     def compared(output):
         return output.output_type == "stream" or any(kind.startswith("text/") for kind in output.get("data", {}))
 
-    cells = [cell for cell in code_cells(path) if not {IGNORED, PHOTOGRAPHS} & set(cell.metadata.get("tags", []))]
+    cells = [cell for cell in code_cells(path) if not ({IGNORED} | PHOTOGRAPHS) & set(cell.metadata.get("tags", []))]
     count = sum(any(compared(output) for output in cell.outputs) for cell in cells)
     assert count >= MIN_COMPARED, f"nbval compares the text of only {count} cells of {path.name}"
 
@@ -95,13 +96,15 @@ def test_cells_that_show_photographs_are_compared_where_the_same_are_at_hand(mon
     spec = importlib.util.spec_from_file_location("notebooks_conftest", ROOT / "notebooks" / "conftest.py")
     conftest = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(conftest)
-    monkeypatch.setattr(conftest, "digest_of_photographs", lambda: digest or conftest.DIGEST)
+    assert conftest.SHOWN.keys() == PHOTOGRAPHS
+    monkeypatch.setattr(conftest, "digest_of", lambda tag: digest or conftest.SHOWN[tag][1])
     cells = [cell for path in NOTEBOOKS for cell in code_cells(path)]
     items = [SimpleNamespace(cell=cell, options={"check": True}) for cell in cells] + [SimpleNamespace()]
     with nullcontext() if compared else pytest.warns(UserWarning, match="digest .*, here another"):
         conftest.pytest_collection_modifyitems(items)
-    shows = [PHOTOGRAPHS in cell.metadata.get("tags", []) for cell in cells]
-    assert any(shows)
+    tags = [PHOTOGRAPHS & set(cell.metadata.get("tags", [])) for cell in cells]
+    assert set().union(*tags) == PHOTOGRAPHS
+    shows = [bool(tag) for tag in tags]
     for item, show in zip(items, shows, strict=False):
         assert item.options["check"] is (compared or not show)
 
