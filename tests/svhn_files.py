@@ -65,7 +65,7 @@ def write_labels(path: Path, entries: list[Entry], encoding: Encoding = MATLAB) 
 
         def put_name(name: str) -> h5py.Reference:
             if encoding.codes == "string":
-                return put([name], h5py.string_dtype())
+                return put([name], h5py.string_dtype(length=20))
             return put(np.reshape([ord(letter) for letter in name], encoding.shape(len(name))), encoding.codes)
 
         def put_boxes(entry: Entry) -> h5py.Reference:

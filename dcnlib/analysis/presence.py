@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dcnlib.analysis.cost import patch_network
 from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.policies import shared_pixels
 from dcnlib.training.loading import Data, evaluation_batches, most_at_once
@@ -73,7 +74,7 @@ def find(
     """The answers of a model of yes and no, (B, P, 2), in eval mode and on its own device, to all of a data set.
 
     entropy_below: look at each image until it is sure. The options go to `attend` or `adaptive`. seed: of what a policy
-    draws.
+    draws. Raises TypeError for entropy_below with a model that chooses no patches.
     """
     device = next(model.parameters()).device
     seed_everything(seed)
@@ -82,6 +83,7 @@ def find(
     boxes: list[Tensor] = []
     call: Any = model.attend
     if entropy_below is not None:
+        patch_network(model)
         call, options = model.adaptive, {"entropy_below": entropy_below, **options}
     with evaluation_mode(model):
         for images, labels in evaluation_batches(data, most_at_once(data)):

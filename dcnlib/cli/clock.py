@@ -10,8 +10,9 @@ from dcnlib.analysis.clock import ClockSettings, run_clock
 from dcnlib.analysis.clock_until_sure import run_until_sure_clock
 from dcnlib.analysis.int8 import Int8Settings, run_int8
 from dcnlib.cli.options import Flag, by_default, differences
-from dcnlib.paper.benchmark_tables import clock_tables, int8_table, until_sure_clock_tables
+from dcnlib.paper.benchmark_tables import clock_tables, forms_table, int8_table, until_sure_clock_tables
 from dcnlib.training.run import Run
+from dcnlib.utils.records import whole
 
 
 def clock(
@@ -40,13 +41,17 @@ def clock(
         settings = ClockSettings(**{"batches": (1, 4), "rounds": 2, **differences(settings, ClockSettings())})
     run = Run(run_dir or Path("runs") / name)
     before = run.read_record() if run.finished else None
+    if before is not None:
+        with whole(run.record_path):
+            forms_table(before)
     record = measure(
         settings,
         before=before,
         keep=run.save_record,
         report=lambda what: print(f"clock: {what}", file=sys.stderr, flush=True),
     )
-    print(tables(record))
+    with whole(run.record_path):
+        print(tables(record))
     print(f"\nkept in {run.folder}")
 
 

@@ -12,7 +12,7 @@ from dcnlib.paper.seeds import seeds_table
 from dcnlib.paper.sign_tables import sign_runs_table
 from dcnlib.paper.studies import hints_table, patches_table
 from dcnlib.paper.tables import house_numbers_table, number_targets_table, results_table
-from dcnlib.utils.records import load_record
+from dcnlib.utils.records import load_record, records_folder, whole
 
 TABLES = {  # by task
     "cluttered-mnist": (
@@ -36,10 +36,11 @@ def table(*, data: Annotated[str, one_of(TABLES)] = "cluttered-mnist") -> None:
         data: whose results
     """
     first, *further = TABLES[data]
-    print(first())
-    for make in further:
-        with suppress(FileNotFoundError):  # of studies that have no records yet
-            print(f"\n{make()}")
+    with whole(records_folder()):
+        print(first())
+        for make in further:
+            with suppress(FileNotFoundError):  # of studies that have no records yet
+                print(f"\n{make()}")
 
 
 def record(name: Positional[Annotated[str, arg(metavar="NAME")]]) -> None:

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcnlib.data.pictures import file_content
-from dcnlib.utils.files import user_path
+from dcnlib.utils.files import read_file, user_path
 
 SPLITS = ("train", "validation", "test")
 ALSO = {"val": "validation", "valid": "validation", "training": "train", "testing": "test"}  # names that splits have
@@ -23,6 +22,7 @@ MORE_COLUMNS = ("split", "group")
 DELIMITERS = (",", ";", "\t")
 MOST_NAMED = 5  # files in a message
 MOST_HEADER = 10_000  # bytes of the first line of a table
+MOST_TABLE, MOST_ROWS = 50_000_000, 200_000  # bytes and rows of all of it
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def find_entries(place: str | Path) -> tuple[list[Entry], dict[str, str]]:
     name, with the reason.
 
     A folder holds a subfolder for each class, or such folders in `train`, `validation` and `test`, or a table in CSV;
-    pictures may lie deeper in their class's folder. A table has the columns file (a path from the table's folder on)
-    and label, and perhaps split and group. Names that begin with a dot are passed over.
+    pictures may lie deeper in their class's folder. A table has the columns file (a path in the table's folder) and
+    label, and perhaps split and group. Names that begin with a dot are passed over.
 
     Raises FileNotFoundError, or ValueError for what says no classes, or not clearly.
     """
@@ -138,18 +138,22 @@ def _name(path: Path) -> str:
 
 def _from_table(table: Path) -> list[Entry]:
     """The pictures that a table names."""
+    folder = os.path.normpath(table.parent)
     try:
-        text = file_content(table).decode("utf-8-sig")
+        text = read_file(table, MOST_TABLE).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{table} must be text in UTF-8: {error}") from error
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(table) or ",", strict=True)
     try:
         header = [column.strip().lower() for column in next(rows)]
-        read = [(rows.line_num, dict(zip(header, map(str.strip, row), strict=False))) for row in rows if any(row)]
+        read = [(rows.line_num, row) for row in rows if any(row)]
     except csv.Error as error:
         raise ValueError(f"line {rows.line_num} of {table} can't be read: {error}") from error
+    if len(read) > MOST_ROWS:
+        raise ValueError(f"{table} has {len(read):,} rows, but at most {MOST_ROWS:,} can be read")
     entries: dict[str, Entry] = {}
-    for line, cells in read:
+    for line, row in read:
+        cells = dict(zip(header, map(str.strip, row), strict=False))
         if lacking := [column for column in COLUMNS if not cells.get(column)]:
             raise ValueError(f"line {line} of {table} says no {' and no '.join(lacking)}")
         name, label = cells["file"], unicodedata.normalize("NFC", cells["label"])
@@ -158,7 +162,9 @@ def _from_table(table: Path) -> list[Entry]:
         if split not in (None, *SPLITS):
             raise ValueError(f"line {line} of {table}: split must be one of {', '.join(SPLITS)}, got {split!r}")
         if name in entries:
-            raise ValueError(f"line {line} of {table} names {name} again")
+            raise ValueError(f"line {line} of {table} names {name:.200} again")
+        if not Path(os.path.normpath(table.parent / name)).is_relative_to(folder):
+            raise ValueError(f"line {line} of {table} names {name:.200}, which lies outside the table's folder")
         entries[name] = Entry(name, table.parent / name, label, split, group)
     if 0 < sum(entry.split is None for entry in entries.values()) < len(entries):
         without = next(entry.name for entry in entries.values() if entry.split is None)

@@ -179,8 +179,12 @@ class FolderImages(VectorisedImages):
         }
 
     def count_shared(self, described: Mapping[str, Any]) -> int:
-        """How many of these pictures are among those of a `describe()`."""
-        digests = base64.b64decode(str(described.get("pictures", "")))
+        """How many of these pictures are among those of a `describe()`. Raises ValueError for what is none."""
+        try:
+            digests = base64.b64decode(described.get("pictures", ""), validate=True)
+        except (ValueError, TypeError) as error:
+            told = f"{described.get('pictures')!r:.60}"
+            raise ValueError(f"these are no digests of the pictures that it was trained on: {told}") from error
         known = {digests[start : start + BYTES] for start in range(0, len(digests), BYTES)}
         return sum(content[:BYTES].tobytes() in known for content in self.folder.contents[self.chosen])
 

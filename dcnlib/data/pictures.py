@@ -17,8 +17,11 @@ import torch
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
+from dcnlib.utils.files import check_size, read_file
+
 MOST_BYTES = 200_000_000  # of a file: more than any picture of MOST_PIXELS needs
 MOST_PIXELS = 25_000_000
+SLOW_PIXELS, SLOW_BYTES = 1_000_000, 20_000_000  # of what Pillow decodes in Python, value by value
 MOST_HEADER = 100_000  # bytes of a PPM before its pixels
 # Nothing else is tried: for an EPS, whatever its name, Pillow would start another program.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -97,12 +100,6 @@ def decode_picture(path: Path, size: tuple[int, int]) -> Image.Image:
     return file
 
 
-def check_size(name: str, count: int, most: int = MOST_BYTES) -> None:
-    """Raise ValueError for a file of more than `most` bytes."""
-    if count > most:
-        raise ValueError(f"{name} has {count / 1e6:.1f} MB, but at most {most / 1e6:g} MB can be read")
-
-
 def check_pixels(name: str, height: int, width: int) -> None:
     """Raise ValueError for a picture of no pixels or of more than MOST_PIXELS."""
     if height * width == 0:
@@ -118,8 +115,7 @@ def file_content(path: Path) -> bytes:
             raise FileNotFoundError(f"no picture at {path}")
         if not path.is_file():
             raise ValueError(f"{path} is no file: name the pictures themselves")
-        check_size(str(path), path.stat().st_size)
-        return path.read_bytes()
+        return read_file(path, MOST_BYTES)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -128,7 +124,7 @@ def file_content(path: Path) -> bytes:
 
 def _from_bytes(name: str, content: bytes) -> Picture:
     """The picture in the bytes of a file."""
-    check_size(name, len(content))
+    check_size(name, len(content), MOST_BYTES)
     if not content:
         raise ValueError(f"{name} is empty")
     if content.startswith(ARRAY_MARK):
@@ -142,7 +138,14 @@ def _opened(name: str, content: bytes) -> Image.Image:
     with _decoding(name):
         if content.startswith(b"P"):  # a PPM, whose comments Pillow skips byte by byte, however many there are
             Image.open(BytesIO(content[:MOST_HEADER]), formats=["PPM"])
-        return Image.open(BytesIO(content), formats=FORMATS)
+        file = Image.open(BytesIO(content), formats=FORMATS)
+    slow = any(tile[0] in Image.DECODERS for tile in getattr(file, "tile", ()))
+    if slow and (file.width * file.height > SLOW_PIXELS or len(content) > SLOW_BYTES):
+        raise TooManyPixels(
+            f"{name} has {file.width}x{file.height} pixels in {len(content) / 1e6:.1f} MB, in a kind of {file.format} "
+            f"that is decoded slowly: at most {SLOW_PIXELS:,} pixels in {SLOW_BYTES / 1e6:g} MB are read; save as PNG"
+        )
+    return file
 
 
 @contextmanager
@@ -248,4 +251,6 @@ def _from_array(name: str, values: np.ndarray, *, layouts: str = "HWC or CHW", n
             raise ValueError(f"{name}: values of floats must be in [0, 1], got {low:g}..{high:g}")
     elif values.dtype != bool:
         raise ValueError(f"{name} must hold uint8, uint16, or floats in [0, 1], got {values.dtype}")
-    return Picture(name, torch.from_numpy(values.astype(np.float32, order="C") / most), tuple(notes))
+    pixels = values.astype(np.float32, order="C")
+    pixels /= most  # in place: a large picture's memory counts
+    return Picture(name, torch.from_numpy(pixels), tuple(notes))

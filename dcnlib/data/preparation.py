@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from dcnlib.data.pictures import Picture, read_picture
+from dcnlib.data.pictures import Picture, check_pixels, read_picture
 from dcnlib.utils.checks import ImageShape
 
 
@@ -116,10 +116,13 @@ def resized(picture: Picture, image_shape: ImageShape) -> Prepared:
 
 def enlarged(picture: Picture, image_shape: ImageShape) -> Prepared:
     """The picture as it is, grey or in colour as `image_shape` (C, H, W) says and in 8 bits, but enlarged if it is
-    smaller than H x W until that fits into it."""
+    smaller than H x W until that fits into it.
+
+    Raises TooManyPixels for a strip so long and narrow that it would then have more than MOST_PIXELS."""
     channels, *room = image_shape
     factor = max(1.0, *(least / side for least, side in zip(room, picture.size, strict=True)))
     size = (max(room[0], round(factor * picture.size[0])), max(room[1], round(factor * picture.size[1])))
+    check_pixels(f"{picture.name}, enlarged to {size_text(room)} or more,", *size)
     pixels, notes = _in_channels(picture, channels), picture.notes
     if factor > 1:
         pixels, notes = _at_size(pixels, picture, size)

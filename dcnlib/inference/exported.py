@@ -23,7 +23,7 @@ from dcnlib.models.pretrained import Trained
 from dcnlib.models.specs import spec_from_record
 from dcnlib.training.run import check_run_record
 from dcnlib.utils.checks import ImageShape, check_images, check_values
-from dcnlib.utils.files import user_path
+from dcnlib.utils.files import read_file, user_path
 from dcnlib.utils.records import Record, check_parts
 
 RUNTIMES = {".onnx": "onnxruntime", ".xml": "openvino"}  # what runs a file, by how its name ends
@@ -36,6 +36,7 @@ ACCOUNT_PARTS: dict[str, Any] = {
     "name": str,
     "record": dict,
 }
+MOST_BYTES = 200_000_000  # of a file; a runtime takes about three times as much memory
 # The key, in any way that ONNX may write one, of where a tensor's values lie if not in the file.
 _ELSEWHERE = re.compile(rb"(\x0a|\x8a\x80{0,8}\x00)(\x08|\x88\x80{0,8}\x00)location")
 Call = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]  # inputs by name -> outputs in the file's order
@@ -128,12 +129,12 @@ def open_export(path: str | Path) -> tuple[Call, Record]:
     if not path.is_file():
         raise FileNotFoundError(f"no exported model at {path}")
     check_packages(runtime := RUNTIMES[path.suffix])
-    content, weights = path.read_bytes(), b""
+    content, weights = read_file(path, MOST_BYTES), b""
     if path.suffix == ".xml":
         beside = path.with_suffix(".bin")
         if not beside.is_file():
             raise FileNotFoundError(f"{path} needs its weights beside it, {beside.name}")
-        weights = beside.read_bytes()
+        weights = read_file(beside, MOST_BYTES)
     about = read_account(content, path, weights)
     if _ELSEWHERE.search(content) if path.suffix == ".onnx" else not content.startswith(b"<"):
         raise ValueError(f"{path} takes weights from other files, or is none of its format: no export of this library")

@@ -98,7 +98,10 @@ def predict(
         named = isinstance(given, str | PathLike | Picture)
         picture = read_picture(given, name=None if named else f"picture {number}")
         prepared = trained.task.preprocess(picture, invert=invert)
-        look = (model.adaptive if until_sure else model.attend)(prepared.image[None].to(at), **options)
+        try:
+            look = (model.adaptive if until_sure else model.attend)(prepared.image[None].to(at), **options)
+        except ValueError as error:  # more patches than so small a picture has cells
+            raise ValueError(f"{picture.name}: {error}") from error
         boxes = look.boxes[0][: look.patches_used[0]] if until_sure else look.boxes[0]
         first = getattr(look, "coarse_logits", None)
         predictions.append(

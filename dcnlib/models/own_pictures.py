@@ -86,7 +86,7 @@ class OwnPicturesTask(Task):
             raise ValueError(f"class_names must be texts of 1..{MOST_TEXT} letters, got {self.class_names!r:.200}")
         check_whole("height", self.height, least=LEAST_SIDE, most=MOST_SIDE)
         check_whole("width", self.width, least=LEAST_SIDE, most=MOST_SIDE)
-        check_whole("split_seed", self.split_seed, least=0)
+        check_whole("split_seed", self.split_seed, least=0, most=2**32 - 1)
         if self.channels not in (1, 3) or not isinstance(self.windows, bool):
             raise ValueError(f"channels must be 1 or 3, and windows True or False, got {self.channels, self.windows}")
 

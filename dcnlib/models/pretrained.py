@@ -92,10 +92,20 @@ class Trained:
         See `check_unseen` for images that it was trained on. Pictures of one's own are told by their content: warns if
         some are among those of the training.
         """
+        if source is None and self.source not in self.task.sources:
+            known = ", ".join(self.task.sources)
+            raise ValueError(
+                f"the record of {self.name} says that its images came from {self.source!r:.60}, those of "
+                f"{self.task.name} come from {known}"
+            )
         source = source or self.source
         self.check_unseen(split, source)
         images = self.task.load(split or "validation", source=source, root=root or self.folder, **options)
-        if shared := sum(self.task.count_shared(images, part) for part in self._trained_on()):
+        try:
+            shared = sum(self.task.count_shared(images, part) for part in self._trained_on())
+        except ValueError as error:
+            raise ValueError(f"the record of {self.name} is damaged: {error}") from error
+        if shared:
             warnings.warn(
                 f"{self.name} was trained on {shared} of these {len(images)} pictures: the error says nothing about "
                 "others",

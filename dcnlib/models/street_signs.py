@@ -26,6 +26,7 @@ from dcnlib.models.task import Task, made
 from dcnlib.utils.checks import ImageShape, check_whole
 
 VECTOR = 48  # length of coarse and fine vectors
+LEAST_SIDE = 34  # of a picture in pixels: that of a patch
 
 
 class CoarseSignLayers(nn.Sequential):
@@ -135,7 +136,9 @@ class StreetSignsTask(Task):
 
     def preprocess(self, picture: Picture, *, invert: bool | None = None) -> Prepared:
         """In colour, at half its size if it is as large as the photographs that the networks know: exactly what the
-        loader makes of a photograph. Others are shrunk to their longer side, and smaller ones stay as they are."""
+        loader makes of a photograph. Others are shrunk to their longer side, and smaller ones stay as they are.
+
+        Raises ValueError for a picture that is, then, less than LEAST_SIDE pixels wide or high."""
         picture = inverted(picture, "as asked") if invert else picture
         height, width = picture.size
         if picture.size == PHOTOGRAPH:
@@ -146,6 +149,11 @@ class StreetSignsTask(Task):
                 size = tuple(max(1, round(factor * side)) for side in picture.size)
                 pixels = F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0].clamp(0, 1)
         size, notes = (pixels.shape[1], pixels.shape[2]), picture.notes
+        if min(size) < LEAST_SIDE:
+            raise ValueError(
+                f"{picture.name} has {size_text(picture.size)} pixels, of which a network sees {size_text(size)}: it "
+                f"needs at least {LEAST_SIDE} a side"
+            )
         if size != picture.size:
             notes = (*notes, f"shrunk from {size_text(picture.size)} to {size_text(size)} pixels")
         return Prepared(pixels, Fit(picture.size, (size[0] / height, size[1] / width)), notes)

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from dcnlib.training.identity import check_same
-from dcnlib.utils.files import atomic_write, check_stored
+from dcnlib.utils.files import atomic_write, check_size, check_stored
 from dcnlib.utils.records import Record
-from dcnlib.utils.weights import check_fit, digest_of, put_weights, weights_of
+from dcnlib.utils.weights import check_fit, digest_of, put_weights, size_of, weights_of
+
+# A checkpoint holds the weights, the best, their means, and twice as much for AdamW; and what there is beside them.
+_COPIES, _BESIDE = 10, 100_000_000
 
 
 @dataclass
@@ -68,9 +71,11 @@ def save_checkpoint(path: Path, identity: Record, here: Record, training: Traini
     atomic_write(path, lambda file: file.write(whole.getbuffer()))
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, each of its parts held to its checksum. Raises ValueError for a damaged one."""
+def read_checkpoint(path: Path, model: nn.Module) -> dict[str, Any]:
+    """The content of a checkpoint, each of its parts held to its checksum. Raises ValueError for a damaged one, and for
+    one that is far too large for the model's."""
     try:
+        check_size("it", path.stat().st_size, _COPIES * size_of(model) + _BESIDE)
         with zipfile.ZipFile(path) as parts:
             check_stored(parts)
             if damaged := parts.testzip():

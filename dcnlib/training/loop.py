@@ -102,7 +102,7 @@ def fit(
             processes.from_first(lambda: held.enter_context(run.lock()))
         seed_everything(settings.seed)
         model.to(processes.device).to(memory_format=torch.channels_last)
-        if run and (finished := processes.from_first(lambda: _read_finished(run, identity))):
+        if run and (finished := processes.from_first(lambda: _read_finished(run, identity, model))):
             return _take_finished(run, *finished, model)
         trainer = _Trainer(model, train_data, validation_data, settings, processes, identity, run, checkpoint_seconds)
         held.enter_context(
@@ -141,7 +141,7 @@ class _Trainer:
         schedule = one_cycle(optimizer, settings, self.steps)
         means = {} if settings.mean_decay is None else first_means(model)
         self.training = Training(model, optimizer, schedule, weights_of(model), means)
-        if run and (content := processes.from_first(lambda: _read_begun(run))):
+        if run and (content := processes.from_first(lambda: _read_begun(run, model))):
             resume(run.checkpoint_path, content, identity, self.here, self.training)
         self.classes = _count_classes(model, validation_data, self.device)
         self.saved = time.perf_counter()
@@ -307,12 +307,12 @@ def _count_classes(model: nn.Module, data: Any, device: torch.device) -> int:
         return model(images[:1].to(device)).shape[-1]
 
 
-def _read_begun(run: Run) -> dict[str, Any] | None:
+def _read_begun(run: Run, model: nn.Module) -> dict[str, Any] | None:
     """What the checkpoint of a run holds, if it has one."""
-    return read_checkpoint(run.checkpoint_path) if run.checkpoint_path.is_file() else None
+    return read_checkpoint(run.checkpoint_path, model) if run.checkpoint_path.is_file() else None
 
 
-def _read_finished(run: Run, identity: Record) -> tuple[Record, dict[str, Tensor]] | None:
+def _read_finished(run: Run, identity: Record, model: nn.Module) -> tuple[Record, dict[str, Tensor]] | None:
     """Record and weights of a run that is finished, and whose checkpoint is gone or can't be gone on from, as the
     folder is read-only. Else None.
 
@@ -320,7 +320,7 @@ def _read_finished(run: Run, identity: Record) -> tuple[Record, dict[str, Tensor
     """
     if not run.finished or (run.checkpoint_path.is_file() and not run.read_only):
         return None
-    record, weights = run.read_record(), read_weights(run.weights_path)
+    record, weights = run.read_record(), read_weights(run.weights_path, model)
     check_same(run.folder, record, identity, {digest_of(weights)})
     return record, weights
 

@@ -53,6 +53,18 @@ def project_root() -> Path:
     raise FileNotFoundError("not inside a checkout of dcnlib: no folder above holds dcnlib/ and notebooks/")
 
 
+def read_file(path: Path, most: int) -> bytes:
+    """A file's bytes. Raises ValueError, naming it, for more than `most`: a file with holes may claim any size."""
+    check_size(str(path), path.stat().st_size, most)
+    return path.read_bytes()
+
+
+def check_size(name: str, count: int, most: int) -> None:
+    """Raise ValueError for a file of more than `most` bytes."""
+    if count > most:
+        raise ValueError(f"{name} has {count / 1e6:.1f} MB, but at most {most / 1e6:g} MB can be read")
+
+
 def atomic_write(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
     """Call `write` with a temporary file and rename it to `path`: a kill leaves the old file or the new one, whole.
 

@@ -1,19 +1,21 @@
 """Records of runs: what was run, on what, where, and what came out. One JSON file a run, never edited by hand."""
 
 import json
+import math
 import os
 import platform
 import subprocess
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from dcnlib.utils.files import PACKAGE, atomic_write
+from dcnlib.utils.files import PACKAGE, atomic_write, read_file
 
 Record = dict[str, Any]
+MOST_BYTES = 20_000_000  # of a record: JSON takes twenty times as much memory
 
 
 def save_record(path: str | Path, record: Record) -> None:
@@ -25,7 +27,8 @@ def save_record(path: str | Path, record: Record) -> None:
 def read_record(path: Path) -> Record:
     """A record that lies at a path. Raises ValueError unless it is the JSON of an object, with finite numbers."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        text = read_file(path, MOST_BYTES).decode("utf-8")
+        record = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no record: {error}") from error
     if not isinstance(record, dict):
@@ -48,8 +51,24 @@ def check_parts(record: Record, parts: Mapping[str, Any], path: Path, *, needed:
             raise ValueError(f"{path} is no record of ours: its {name} is {inside[last]!r:.60}")
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """Inside, what a record that lies at a path (or in a folder) should hold is read: raises ValueError, naming the
+    path, where something of it is missing or of another type."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged or no whole record: {type(error).__name__}: {error}") from error
+
+
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text:.40} is too large for a number")
+    return number
 
 
 def load_record(name: str) -> Record:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from dcnlib.utils.files import atomic_write
 
+_HEADER, _HEADER_EACH = 1_000_000, 1000  # bytes of a file's own account, and for each tensor in it
+
 
 def save_weights(path: str | Path, model: nn.Module) -> None:
     """Write a model's weights as safetensors, with their digest, atomically.
@@ -30,16 +32,21 @@ def load_weights(path: str | Path, model: nn.Module) -> None:
     Raises FileNotFoundError, or ValueError if the file is damaged, holds weights that aren't finite, or those of
     another model; the model is as before then.
     """
-    put_weights(read_weights(path), model, str(path))
+    put_weights(read_weights(path, model), model, str(path))
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
+def read_weights(path: str | Path, model: nn.Module) -> dict[str, Tensor]:
     """The weights in a file, by name, held to their digest if they have one.
 
-    Raises FileNotFoundError, or ValueError for a damaged file.
+    Raises FileNotFoundError, or ValueError for a damaged file and for one that is too large for weights of the model.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no weights at {path}")
+    size, own = Path(path).stat().st_size, size_of(model)
+    if size > own + _HEADER_EACH * len(model.state_dict()) + _HEADER:
+        raise ValueError(
+            f"{path} holds the weights of another model: it has {size / 1e6:.1f} MB, this one's take {own / 1e6:.1f} MB"
+        )
     content = Path(path).read_bytes()
     try:
         weights = safetensors.torch.load(content)
@@ -76,6 +83,11 @@ def check_fit(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> N
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
     """A copy of a model's weights on the CPU, under their plain names where torch.compile wraps it or parts of it."""
     return {plain_name(key): value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
+
+
+def size_of(model: nn.Module) -> int:
+    """Bytes of a model's weights."""
+    return sum(tensor.nbytes for tensor in model.state_dict().values())
 
 
 def check_finite(weights: Mapping[str, Tensor], what: str) -> None:

@@ -8,7 +8,9 @@ import torch
 
 from dcnlib.analysis import clock
 from dcnlib.analysis.clock import MODELS, ClockSettings, Forms, run_clock
+from dcnlib.cli.main import main
 from dcnlib.paper.benchmark_tables import clock_tables
+from dcnlib.utils.records import load_record, save_record
 
 SETTINGS = ClockSettings(batches=(1, 4), forms=("eager", "prepared"), rounds=3)
 
@@ -60,6 +62,17 @@ def test_a_stopped_clock_goes_on_after_its_last_batch(quick):
     assert again["batches"][0] == whole["batches"][0]
     run_clock(ClockSettings(batches=(1,), forms=("eager",)), before=whole, keep=measured.append)
     assert len(measured) == 2  # other settings begin anew
+
+
+@pytest.mark.parametrize("lacking", ["batches", "forms", "threads"])
+def test_a_damaged_record_is_refused_by_name_before_anything_is_measured(lacking, tmp_path, capsys, monkeypatch):
+    record = load_record("clock")
+    rows = {"batches": record, "forms": record["batches"][0], "threads": record["batches"][0]["forms"][0]}
+    del rows[lacking][lacking]
+    save_record(tmp_path / "record.json", record)
+    monkeypatch.setattr("dcnlib.cli.clock.run_clock", None)
+    assert main(["clock", "--run-dir", str(tmp_path)]) == 2
+    assert f"{tmp_path / 'record.json'} is damaged" in capsys.readouterr().err
 
 
 def test_unknown_forms_are_refused():

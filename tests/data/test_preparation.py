@@ -7,8 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from dcnlib.data.pictures import Picture, read_picture
-from dcnlib.data.preparation import Fit, fitted, inverted, levels, light_on_dark, on_light_ground, to_grey, unlike
+from dcnlib.data.pictures import Picture, TooManyPixels, read_picture
+from dcnlib.data.preparation import (
+    Fit,
+    enlarged,
+    fitted,
+    inverted,
+    levels,
+    light_on_dark,
+    on_light_ground,
+    to_grey,
+    unlike,
+)
 
 SIDES = st.integers(1, 40)
 
@@ -124,3 +134,8 @@ def test_what_lies_beyond_the_training_images_is_told():
     assert unlike((0.1, 0.1, 0.5, text), (0.5, 0.1, 0.5, text)) == ()
     told = unlike((0.6, 0.1, 0.5, text), (0.3, 0.1, 0.5, text), (7, 8, 9, "{}, theirs {}"))
     assert told == ("unlike all training images: 60% of it, of theirs 10% to 50%, 7, theirs 8",)
+
+
+def test_a_strip_that_would_be_enlarged_beyond_all_pictures_is_refused_by_name():
+    with pytest.raises(TooManyPixels, match=r"strip\.png, enlarged to 128x128 or more, has 2560000x128 pixels"):
+        enlarged(Picture("strip.png", torch.zeros(1, 1, 20_000)), (1, 128, 128))

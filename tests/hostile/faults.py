@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
-from hostile.kinds import Kind
+from hostile.kinds.kind import Kind
 
 
 def spin(path: Path) -> NoReturn:

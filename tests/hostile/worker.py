@@ -17,7 +17,8 @@ from typing import Any
 
 from hostile.attacks import ATTACKS
 from hostile.faults import FAULTS
-from hostile.kinds import DOCUMENTED, KINDS, Kind
+from hostile.kinds import KINDS
+from hostile.kinds.kind import DOCUMENTED, Kind
 from hostile.watch import Watch, peak_memory, reset_peak_memory
 
 from dcnlib.utils import records
@@ -42,7 +43,11 @@ def main() -> None:
         print(json.dumps("ready"), file=answers, flush=True)
         for line in sys.stdin:
             case = json.loads(line)
-            print(json.dumps(run(case, folder / "case", watch, seconds)), file=answers, flush=True)
+            try:
+                answer = run(case, folder / "case", watch, seconds)
+            except Exception:
+                answer = {"ended": "the harness failed", "told": traceback.format_exc()[-3000:]}
+            print(json.dumps(answer), file=answers, flush=True)
             os.chdir(folder)
             shutil.rmtree(folder / "case", ignore_errors=True)
     finally:

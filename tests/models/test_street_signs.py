@@ -86,6 +86,12 @@ def test_pictures_of_other_sizes_are_shrunk_to_fit(size, seen):
     assert prepared.image.shape == (3, *seen)
 
 
+@pytest.mark.parametrize("size", [(33, 500), (20, 20), (5000, 100)])
+def test_pictures_smaller_than_a_patch_are_refused_by_name(size):
+    with pytest.raises(ValueError, match=r"^the picture has .* at least 34 a side"):
+        TASK.preprocess(read_picture(np.zeros((size[1], size[0]), dtype=np.uint8)))
+
+
 def test_answers_name_the_categories():
     logits = torch.tensor([[0.0, 1], [1, 0], [0, 2], [1, 0]])
     assert TASK.answer(logits) == "prohibitory, mandatory"

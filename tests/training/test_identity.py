@@ -301,7 +301,7 @@ def test_a_finished_run_is_read_where_nothing_can_be_written(quadrants, tmp_path
     monkeypatch.setattr(Run, "lock", lambda self: pytest.fail("a lock was written"))
     net = Net()
     assert fit(net, *quadrants, QUICK, run_dir=tmp_path) == record
-    assert digest_of(net.state_dict()) == digest_of(read_weights(tmp_path / "weights.safetensors"))
+    assert digest_of(net.state_dict()) == digest_of(read_weights(tmp_path / "weights.safetensors", net))
     with pytest.raises(ValueError, match=r"sharpness: '1\.0' -> '2\.0'"):
         fit(Net(sharpness=2.0), *quadrants, QUICK, run_dir=tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files

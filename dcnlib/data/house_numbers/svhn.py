@@ -27,9 +27,9 @@ from h5py import h5d, h5g, h5l, h5o, h5r, h5s
 from PIL import Image
 
 from dcnlib.data.house_numbers.numbers import FRAME, NO_DIGIT, POSITIONS, Dropped, HouseNumbers, in_frame
-from dcnlib.data.pictures import check_pixels
+from dcnlib.data.pictures import MOST_BYTES, check_pixels
 from dcnlib.utils.cache import Arrays, cached
-from dcnlib.utils.files import cache_folder, data_roots
+from dcnlib.utils.files import cache_folder, data_roots, read_file
 
 LABELS_FILE = "digitStruct.mat"
 WEB_PAGE = "http://ufldl.stanford.edu/housenumbers/"
@@ -267,6 +267,8 @@ def _references(node: object, most: int) -> Sequence[object]:
 
 def _check_storage(node: h5d.DatasetID, most: int) -> None:
     """Raise ValueError unless a data set's values lie in this file, in pieces of at most so many bytes."""
+    if node.dtype.hasobject and not _refers(node):
+        raise ValueError("values must be of one size: HDF5 takes the memory of what a damaged one claims")
     made = node.get_create_plist()
     layout = made.get_layout()
     if made.get_external_count() or layout not in (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED):
@@ -306,7 +308,7 @@ def _numbers(file: h5py.File, lists: h5g.GroupID, field: bytes) -> np.ndarray:
 
 
 def _text(values: np.ndarray) -> str:
-    """A string that is stored as character codes, as MATLAB does, or as a string of HDF5."""
+    """A string that is stored as character codes, as MATLAB does, or as a string of HDF5 of a fixed length."""
     if np.issubdtype(values.dtype, np.integer):
         return "".join(chr(code) for code in values)
     (text,) = values
@@ -318,7 +320,7 @@ def _digest(folder: Path) -> str:
     digest = hashlib.sha256(_CACHE_VERSION)
     for path in sorted(folder.iterdir()):
         if path.name == LABELS_FILE or path.suffix == ".png":
-            content = path.read_bytes()
+            content = read_file(path, MOST_BYTES)
             digest.update(f"{path.name}/{len(content)}/".encode())
             digest.update(content)
     return digest.hexdigest()[:32]

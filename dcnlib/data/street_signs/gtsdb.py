@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dcnlib.data.pictures import check_size, decode_picture
+from dcnlib.data.pictures import decode_picture
 from dcnlib.data.street_signs.signs import CATEGORIES, PHOTOGRAPH, SignSplit, StreetSigns, halved
-from dcnlib.utils.files import data_roots
+from dcnlib.utils.files import data_roots, read_file
 
 LABELS_FILE = "gt.txt"
 FOLDERS = ("GTSDB", "FullIJCNN2013", "GTSDB/FullIJCNN2013", ".")
@@ -94,9 +94,8 @@ def read_gtsdb(folder: Path, numbers: Sequence[int], *, split: str) -> StreetSig
 
 def read_labels(path: Path) -> dict[int, list[Sign]]:
     """The signs of each photograph that has some, from gt.txt. Raises ValueError, naming file and line."""
-    check_size(str(path), path.stat().st_size, MOST_LABELS)
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        lines = read_file(path, MOST_LABELS).decode("ascii").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no gt.txt: it holds other characters than ASCII's") from error
     signs: dict[int, list[Sign]] = {}

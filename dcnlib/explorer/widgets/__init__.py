@@ -20,8 +20,8 @@ from torch import Tensor
 
 from dcnlib import plots
 from dcnlib.analysis.looks import PAPERS_POLICY, Answer, Changes, Look, answer_of, chance_of
-from dcnlib.data.pictures import check_size
 from dcnlib.explorer.state import Choices, Explorer, View
+from dcnlib.utils.files import check_size
 
 COLORS = {
     name: getattr(plots, name.upper()) for name in ("orange", "sky", "green", "blue", "vermillion", "purple", "grey")
