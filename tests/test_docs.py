@@ -18,6 +18,7 @@ from dcnlib.paper.aims import number_targets
 from dcnlib.paper.benchmark_tables import fastest_table, inference_table, int8_table, limit_table, milliseconds
 from dcnlib.paper.budget_tables import beyond_table, budgets_table, stops_table, until_sure_told
 from dcnlib.paper.every_k import ablation_table, each_k_table, papers_training_table, seeds_of
+from dcnlib.paper.exports import LIMIT, agrees, exports_table
 from dcnlib.paper.headline import headline_caption
 from dcnlib.paper.pairs import pairs_table, wrong_alone
 from dcnlib.paper.reported import TITLES
@@ -52,6 +53,7 @@ def test_the_tables_are_made_from_the_records():
             *(each_k_table(), papers_training_table(), ablation_table()),
         ],
         "docs/street_signs.md": [sign_runs_table()],
+        "docs/command_line.md": [exports_table(load_record("exports"))],
         "docs/clock.md": [
             fastest_table(load_record("clock")),
             limit_table(load_record("clock")),
@@ -193,6 +195,18 @@ def test_the_numbers_about_int8_are_those_of_the_record():
     assert f"errs on {points.pop(('dcn-k8-hints', 'openvino')):.2f} points more" in page
     assert max(points.values()) <= 0.1
     assert f"ranges that {record['calibrated_on']} training images fill" in page
+
+
+def test_what_is_said_of_exported_files_is_what_their_record_says():
+    page, rows = text_of("docs/command_line.md"), load_record("exports")["models"]
+    assert all(row["other_answers"] == row["elsewhere"] == 0 for row in rows)
+    assert {row["model"] for row in rows if row["scores"] > LIMIT} == {"draw"}
+    assert {row["model"] for row in rows if row["tie"] > LIMIT} == {"dcn-every-k"}
+    assert [(row["model"], row["format"], row["faults"]) for row in rows if not agrees(row)] == [
+        ("draw", "openvino", 1)
+    ]
+    rounding = max(row["rounding"] for row in rows if row["model"] == "draw")
+    assert f"its own scores in float32 are up to {100 * rounding:.1f} % off those in float64" in page
 
 
 def test_the_numbers_about_house_numbers_are_those_of_the_records_and_of_the_notebook():

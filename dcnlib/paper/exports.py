@@ -67,7 +67,8 @@ def agrees(row: Record) -> bool:
 
 
 def exports_table(record: Record) -> str:
-    """Markdown: in each format the largest difference of a score, and how many images were looked at elsewhere."""
+    """Markdown: in each format the largest difference of a score, and on how many images something is beyond `LIMIT`
+    or looked at elsewhere."""
     rows = [["model", "images", *SUFFIXES]]
     by_model: dict[str, dict[str, Record]] = {}
     for row in record["models"]:
@@ -79,9 +80,9 @@ def exports_table(record: Record) -> str:
 
 
 def _told(row: Record) -> str:
-    told = f"{row['scores']:.0e}" + (f" ({row['beyond']} beyond {LIMIT:.0e})" if row["beyond"] else "")
-    if row["elsewhere"]:
-        told += f", {row['elsewhere']} elsewhere"
+    told = f"{row['scores']:.0e}" if row["scores"] else "0"
+    told += f" ({row['beyond']})" if row["beyond"] else ""
+    told += f", {row['elsewhere']} elsewhere" if row["elsewhere"] else ""
     return told + (f", **{row['other_answers']} answered otherwise**" if row["other_answers"] else "")
 
 

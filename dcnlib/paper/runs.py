@@ -9,6 +9,7 @@ MEASUREMENTS = (
     "clock",
     "clock-again",
     "controls",
+    "exports",
     "house-numbers-benchmark",
     "house-numbers-budgets",
     "int8",

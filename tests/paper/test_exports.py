@@ -8,8 +8,11 @@ import torch
 from dcnlib.cli.main import main
 from dcnlib.core.network import WholeLook, no_boxes
 from dcnlib.inference.export import export_model
+from dcnlib.inference.formats import SUFFIXES
+from dcnlib.models.pretrained import PRETRAINED
 from dcnlib.paper import exports
-from dcnlib.paper.exports import LIMIT, agrees, check_exports, exports_table
+from dcnlib.paper.exports import EXPORTS, LIMIT, agrees, check_exports, exports_table
+from dcnlib.utils.records import load_record
 
 NAME, FIRST = "dcn-k8-hints", 60
 
@@ -66,3 +69,9 @@ def test_the_command_ends_with_1_if_a_file_differs(monkeypatch, capsys, tmp_path
         monkeypatch.setattr("dcnlib.cli.check.check_exports", lambda rows=rows, **_: {"models": rows})
         assert main(["check", "--exports"]) == status
     assert "**2 answered otherwise**" in capsys.readouterr().out
+
+
+def test_the_record_has_every_shipped_model_on_all_its_images():
+    rows = load_record(EXPORTS)["models"]
+    assert [(row["model"], row["format"]) for row in rows] == [(name, to) for name in PRETRAINED for to in SUFFIXES]
+    assert all(row["count"] == row["images"]["count"] for row in rows)
