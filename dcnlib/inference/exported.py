@@ -36,7 +36,7 @@ ACCOUNT_PARTS: dict[str, Any] = {
     "name": str,
     "record": dict,
 }
-MOST_BYTES = 200_000_000  # of a file; a runtime takes about three times as much memory
+MOST_BYTES = 200_000_000  # of a file
 # The key, in any way that ONNX may write one, of where a tensor's values lie if not in the file.
 _ELSEWHERE = re.compile(rb"(\x0a|\x8a\x80{0,8}\x00)(\x08|\x88\x80{0,8}\x00)location")
 Call = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]  # inputs by name -> outputs in the file's order
