@@ -213,7 +213,7 @@ def network_of_one_map(trained: Trained) -> DynamicCapacityNetwork:
     if not isinstance(trained.model, DynamicCapacityNetwork) or trained.task.box_shape is None:
         raise ValueError(
             "this is for models of kind dcn and perturbed-topk that see whole images at one scale; "
-            f"{trained.name} is of kind {trained.spec.kind} for {trained.task}"
+            f"{trained.name} is of kind {trained.spec.kind} for {trained.task.name}"
         )
     return trained.model
 

@@ -39,7 +39,7 @@ class Kind:
         """A new folder with the file in it, which is also the cache's place and the working folder."""
         path = folder / self.file
         path.parent.mkdir(parents=True, exist_ok=True)
-        platformdirs.user_cache_dir = lambda *_: str(folder / "cache")
+        _cache_in(folder)
         os.chdir(folder)
         if self.beside is not None:
             self.beside(folder)
@@ -60,9 +60,14 @@ class Kind:
         """Read each good file, if that hasn't been done, in a folder that stays, and keep what has to come of it."""
         if (self.name, 0) in RESULTS:
             return
+        _cache_in(folder)  # to make some of the files is to read others
         for number, content in enumerate(self.contents):
             result = self.read(self.place(folder / f"{self.name} {number}", content))
             RESULTS[self.name, number] = result if self.whole else None
+
+
+def _cache_in(folder: Path) -> None:
+    platformdirs.user_cache_dir = lambda *_: str(folder / "cache")
 
 
 RESULTS: dict[tuple[str, int], object] = {}  # of good files, by kind and number
