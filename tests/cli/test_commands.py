@@ -136,7 +136,7 @@ def test_what_needs_no_network_answers_without_torch(arguments):
         (["record", "dcn-k9"], "no record 'dcn-k9'"),
         (["explore", "/nowhere"], "/nowhere is neither a shipped model"),
         (["explore", "ram"], "that see whole images at one scale; ram is of kind ram for cluttered-mnist"),
-        (["explore", "house-numbers-dcn-k8"], "house-numbers-dcn-k8 is of kind dcn for house-numbers"),
+        (["explore", "house-numbers-dcn-k8-scales3"], "house-numbers-dcn-k8-scales3 is of kind dcn for house-numbers"),
         # Options that would be ignored.
         (["train", "--model", "coarse", "--k", "4"], "coarse models have no --k; their options are none"),
         (["train", "--hint_weight=1", "--model=fine"], "fine models have no --hint-weight; their options are none"),

@@ -125,7 +125,8 @@ def test_predict_draws_where_it_looked(trained, capsys):
 
 def test_the_explorer_shows_the_model_on_its_validation_pictures(trained):
     with pytest.warns(UserWarning, match="are skipped"):
-        explorer = page(trained).children[1]
+        _, pictures, explorer, *_ = page(trained).children
+    assert pictures.value == str(trained)
     assert explorer.options["sources"] == ("validation", "upload")
     assert "oracle" not in explorer.options["policies"]
     assert explorer.options["images"] == 7
