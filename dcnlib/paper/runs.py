@@ -15,6 +15,7 @@ MEASUREMENTS = (
     "int8",
     "multiplications",
     "rivals-benchmark",
+    "street-signs-measured",
     "wrong-images",
 )
 SCALES = (1, 2, 3)
