@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import arg
 
@@ -20,6 +20,7 @@ def signs(
     source: SignSource = "gtsdb",
     root: Root = None,
     workers: int = 0,
+    timed: bool = True,
     run_dir: Annotated[Path, arg(metavar="FOLDER")] = Path("runs") / "street-signs-measured",
 ) -> None:
     """Measure the models of street signs on test images: windows of two sizes and whole photographs.
@@ -31,6 +32,7 @@ def signs(
             many more seeds of the last as are finished
         source: of the images
         workers: processes that share the work
+        timed: whether time is measured, which needs a machine without other work
         run_dir: keeps record.json
     """
     last = [run for run in SIGN_RUNS if run.window == 0]
@@ -42,7 +44,8 @@ def signs(
     def report(what: str) -> None:
         print(f"measuring {what}", file=sys.stderr, flush=True)
 
-    record = run_street_signs(coarse, fine, dcns, source=source, root=root, workers=workers, report=report)
+    how: dict[str, Any] = {"source": source, "root": root, "workers": workers, "timed": timed}
+    record = run_street_signs(coarse, fine, dcns, **how, report=report)
     for window in WINDOWS:
         print(f"{signs_table(record, window)}\n")
     Run(run_dir).save_record(record)
