@@ -97,9 +97,11 @@ TOUCHED = 0.8  # of the signs in images that are answered right, at least
 
 
 def sign_aims_table(record: Record, k: int = 8) -> str:
-    """Markdown: the aims for the first DCN with k patches, and what came of them."""
+    """Markdown: the aims for the first DCN with k patches, and what came of them, for the sizes that were measured."""
     rows = [["image", "aim", "measured", "reached"]]
     for window, share in SHARES.items():
+        if str(window) not in record["windows"]:
+            continue
         shown = {
             (row["name"], row.get("k")): row for row in record["windows"][str(window)]["rows"] if not row.get("seed")
         }

@@ -39,13 +39,15 @@ def run_street_signs(
     fine: str | Path,
     dcns: Sequence[str | Path],
     *,
+    windows: Sequence[int] = WINDOWS,
     source: SignSource = "gtsdb",
     root: str | Path | None = None,
     workers: int = 0,
     timed: bool = True,
     report: Callable[[str], None] = lambda what: None,
 ) -> Record:
-    """Every model on the test images of a source: the first DCN in all its ways, the others with MAIN_K patches.
+    """Every model on the test images of a source, of each size of `windows`: the first DCN in all its ways, the others
+    with MAIN_K patches.
 
     Bootstrap over photographs: windows of one are not independent. Each way's error is compared with the fine model's
     on the same images. The threshold of looking until sure is chosen on validation images, so that it costs no more
@@ -58,20 +60,20 @@ def run_street_signs(
     measure = partial(_of_window, sources, dcns, source, root)
     if workers:
         with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-            measured = list(pool.map(measure, WINDOWS))
+            measured = list(pool.map(measure, windows))
     else:
-        measured = [measure(window, report) for window in WINDOWS]
-    windows = {str(window): shown for window, shown in zip(WINDOWS, measured, strict=True)}
-    for window in WINDOWS:
+        measured = [measure(window, report) for window in windows]
+    told = {str(window): shown for window, shown in zip(windows, measured, strict=True)}
+    for window in windows:
         report(f"{'time and ' * timed}memory of {window or 'whole'}")
-        windows[str(window)]["memory"] = _memory(sources, window)
+        told[str(window)]["memory"] = _memory(sources, window)
         if timed:
-            windows[str(window)]["clock"] = _clock(sources, window)
+            told[str(window)]["clock"] = _clock(sources, window)
     return {
         "name": "street-signs-measured",
         "models": {"coarse": load_trained(coarse).name, "fine": load_trained(fine).name}
         | {"dcn": [load_trained(dcn).name for dcn in dcns]},
-        "windows": windows,
+        "windows": told,
         "wall_seconds": round(time.perf_counter() - start, 1),
         **environment("cpu"),
     }

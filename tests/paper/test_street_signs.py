@@ -42,10 +42,9 @@ def test_every_way_is_measured_and_compared_with_the_fine_model(runs, monkeypatc
     monkeypatch.setattr(street_signs, "load_street_signs", lambda split, **where: load(split, count=12, **where))
     monkeypatch.setattr(street_signs, "ROUNDS", 1)
     monkeypatch.setattr(street_signs, "peak_memory_of", lambda source, shape, **options: 1_000_000)
-    monkeypatch.setattr(street_signs, "WINDOWS", (128,))
     monkeypatch.setattr(street_signs, "KS", (0, 8))
     coarse, fine, dcn = runs
-    record = street_signs.run_street_signs(coarse, fine, [dcn, dcn], source="drawn")
+    record = street_signs.run_street_signs(coarse, fine, [dcn, dcn], windows=(128,), source="drawn")
     shown = record["windows"]["128"]
     assert shown["data"]["split"] == "test"
     assert shown["validation"]["split"] == "validation"
