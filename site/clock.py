@@ -81,7 +81,9 @@ def main() -> int:
     parser.add_argument("--visits", type=int, default=10)
     parser.add_argument("--run-dir", type=Path, default=Path("runs") / "page", help="keeps record.json")
     args = parser.parse_args()
-    path = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    path = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    )
     if path is None:
         parser.error("needs Chromium or Chrome on the PATH")
     with served() as address, sync_playwright() as playwright:
