@@ -280,6 +280,11 @@ def test_the_numbers_about_house_numbers_are_those_of_the_records_and_of_the_not
     plain = re.search(r"as they are \| ([\d.]+) %", printed)[1]
     one, two, three = re.findall(r"shifted and rescaled, seed \d \| ([\d.]+) %", printed)
     assert f"the error of {plain} % becomes {one}, {two} and {three} %" in page
+    doubtful, surest = (
+        re.search(rf"in {most} doubt \| [\d.]+ \| (\d+) % \| (\d+) %", printed).groups() for most in ("most", "least")
+    )
+    assert "most doubt ({} % of the patches, where blind choice would give it {} %)".format(*doubtful) in page
+    assert "the surest one ({} and {} %)".format(*surest) in page
     for (this, other), words in {
         ("dcn-k8-seed1", "dcn-k8"): "seeds 1 and 0 are wrong alone on",
         ("coarse", "coarse-seed1"): "seeds 0 and 1 on",
@@ -311,7 +316,8 @@ def test_the_numbers_about_house_numbers_until_sure_are_those_of_the_record():
     assert f"for {record['settings']['multiplications'] / 1e6:.1f} million on average, {percent(sure, 1)} of" in page
     assert f"with k = 8 for all {percent(usual, 1)} for {one / 1e6:.1f} million" in page
     assert f"its first prediction errs on {percent(first, 1)}" in page
-    assert f"make {usual['multiplications'] / 1e6:.1f} million of the {one / 1e6:.1f}" in page
+    rounds, at_once = usual["multiplications"] / 1e6, one / 1e6
+    assert f"take {rounds:.1f} million multiplications, and {at_once:.1f} all at once" in page
     alone = [
         f"{row['only_this_wrong']} and {row['only_entropy_wrong']}, p = {row['p_value']:.3f}"
         for row in (found[part]["stops"]["position"] for part in ("data", "validation"))
