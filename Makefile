@@ -29,13 +29,15 @@ reproduce: $(ENV)
 	$(call run_notebooks,fast,--execution-timeout 600)
 
 # Everything, one run after the other, each on all cores, or with WORKERS=N as many at once, each on one core. Or one
-# run: make paper ROW=dcn-k8-hints SEED=1 (EPOCHS=12), ROW=fixed-coarse SEED=0, ROW=draw.
+# run: make paper ROW=dcn-k8-hints SEED=1 (EPOCHS=12), ROW=fixed-coarse SEED=0, ROW=draw; PRECISION=float32 where the
+# processor has no bfloat16.
 ROW :=
 SEED :=
+PRECISION :=
 EPOCHS := $(if $(filter %fine,$(ROW)),12,30)
 paper: $(ENV)
 ifneq ($(ROW),)
-	$(BIN)/python -m dcnlib experiment $(ROW)$(if $(SEED),-$(EPOCHS)-seed$(SEED))
+	$(BIN)/python -m dcnlib experiment $(ROW)$(if $(SEED),-$(EPOCHS)-seed$(SEED)) $(if $(PRECISION),--precision $(PRECISION))
 else
 	$(BIN)/python -m dcnlib $(if $(WORKERS),sweep runs --experiments all --workers $(WORKERS),experiment all)
 	$(call run_notebooks,paper,)

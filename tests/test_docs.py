@@ -15,7 +15,15 @@ from dcnlib import Geometry, count_multiplications, load_cluttered, load_record
 from dcnlib.models.specs import DCNSpec, FineSpec
 from dcnlib.models.street_signs import StreetSignsTask
 from dcnlib.paper.aims import number_targets
-from dcnlib.paper.benchmark_tables import fastest_table, inference_table, int8_table, limit_table, milliseconds
+from dcnlib.paper.benchmark_tables import (
+    best_forms_table,
+    fastest_table,
+    inference_table,
+    int8_table,
+    limit_table,
+    milliseconds,
+    until_sure_clock_tables,
+)
 from dcnlib.paper.budget_tables import beyond_table, budgets_table, stops_table, until_sure_told
 from dcnlib.paper.every_k import ablation_table, each_k_table, papers_training_table, seeds_of
 from dcnlib.paper.exports import LIMIT, agrees, exports_table
@@ -59,6 +67,8 @@ def test_the_tables_are_made_from_the_records():
             limit_table(load_record("clock")),
             inference_table(load_record("benchmark")),
             int8_table(load_record("int8")),
+            best_forms_table(load_record("clock-forms")),
+            until_sure_clock_tables(load_record("clock-until-sure")),
         ],
     }
     for page, found in tables.items():
@@ -146,6 +156,60 @@ def test_the_numbers_about_the_fastest_forms_are_those_of_the_records():
     assert f"while the fine layers reach {work['fine layers'] / ms['fine layers'] / 1e6:.0f}" in page
 
 
+def test_what_the_forms_gain_is_what_their_record_says():
+    page, batches = text_of("docs/clock.md"), load_record("clock-forms")["batches"]
+
+    def best(batch, model, form):
+        forms = [one for one in batch["forms"] if (one["model"], one["form"]) == (model, form)]
+        return min(forms, key=lambda one: one["milliseconds"])
+
+    def apart(batch, model, form):
+        before, after = (best(batch, model, one) for one in ("compiled", form))
+        return before["high"] < after["low"] or after["high"] < before["low"]
+
+    def gain(model):
+        before, after = (best(batches[0], model, form)["milliseconds"] for form in ("compiled", "multiplied"))
+        return before / after
+
+    assert (
+        f"single image {gain('coarse'):.2f} times faster for the coarse model, and {gain('dcn-k8-hints'):.2f}" in page
+    )
+    assert apart(batches[0], "coarse", "multiplied")
+    assert not apart(batches[0], "dcn-k8-hints", "multiplied")
+    for form in ("folded", "multiplied", "prepared"):
+        assert not any(apart(batch, "fine", form) for batch in batches)
+        assert not any(apart(batch, model, form) for batch in batches[1:] for model in ("coarse", "dcn-k8-hints"))
+    assert not any(apart(batches[0], model, "folded") for model in ("coarse", "dcn-k8-hints"))
+
+
+def test_the_time_of_the_page_is_that_of_its_record():
+    page, times = text_of("docs/explorer.md"), load_record("page")["times"]
+    first, k, image = (times[what] for what in ("first_answer", "another_k", "another_image"))
+    assert f"the first answer stood after {first['median'] / 1000:.2f} s" in page
+    assert f"the slowest of ten visits after {first['most'] / 1000:.2f} s" in page
+    assert len(first["milliseconds"]) == 10
+    assert f"another k after {k['median']:.0f} ms, that for another image after {image['median']:.0f} ms" in page
+    later = sorted(k["milliseconds"] + image["milliseconds"])
+    assert f"one of {len(later)} took {later[-1]:.0f} ms" in page
+    assert later[-2] < 100
+
+
+def test_the_numbers_about_looking_until_sure_on_the_clock_are_those_of_the_record():
+    page, batches = text_of("docs/clock.md"), load_record("clock-until-sure")["batches"]
+    aims = {1: 4, 16: 5, 128: 6}
+    assert [row["batch"] for row in batches] == list(aims)
+    assert all(row["times_faster"]["ratio"] < aims[row["batch"]] for row in batches)
+    mean, fine = batches[0]["look"]["multiplications"], load_record("multiplications")["models"]["fine"]
+    told = f"takes {mean / 1e6:.1f} million multiplications on average, {fine / mean:.1f} times fewer than the fine"
+    assert told in page
+    shares = [100 * row["glance"]["milliseconds"] / row["fastest"]["own"]["milliseconds"] for row in batches]
+    assert "it is {:.0f}, {:.0f} and {:.0f} % of the whole at batch 1, 16 and 128".format(*shares) in page
+    one, many = ([form["milliseconds"] for form in batches[i]["forms"] if form["form"] == "eager"] for i in (0, -1))
+    assert one[0] > batches[0]["fastest"]["fine"]["milliseconds"]
+    assert f"the first look alone takes {one[0]:.2f} ms" in page
+    assert f"after the first look take {many[-1] - many[0]:.2f} ms an image" in page
+
+
 def test_the_numbers_about_a_single_image_are_those_of_the_record():
     page, counted = text_of("docs/clock.md"), load_record("multiplications")["models"]
     rows = load_record("clock")["batches"]
@@ -216,6 +280,11 @@ def test_the_numbers_about_house_numbers_are_those_of_the_records_and_of_the_not
     plain = re.search(r"as they are \| ([\d.]+) %", printed)[1]
     one, two, three = re.findall(r"shifted and rescaled, seed \d \| ([\d.]+) %", printed)
     assert f"the error of {plain} % becomes {one}, {two} and {three} %" in page
+    doubtful, surest = (
+        re.search(rf"in {most} doubt \| [\d.]+ \| (\d+) % \| (\d+) %", printed).groups() for most in ("most", "least")
+    )
+    assert "most doubt ({} % of the patches, where blind choice would give it {} %)".format(*doubtful) in page
+    assert "the surest one ({} and {} %)".format(*surest) in page
     for (this, other), words in {
         ("dcn-k8-seed1", "dcn-k8"): "seeds 1 and 0 are wrong alone on",
         ("coarse", "coarse-seed1"): "seeds 0 and 1 on",
@@ -247,7 +316,8 @@ def test_the_numbers_about_house_numbers_until_sure_are_those_of_the_record():
     assert f"for {record['settings']['multiplications'] / 1e6:.1f} million on average, {percent(sure, 1)} of" in page
     assert f"with k = 8 for all {percent(usual, 1)} for {one / 1e6:.1f} million" in page
     assert f"its first prediction errs on {percent(first, 1)}" in page
-    assert f"make {usual['multiplications'] / 1e6:.1f} million of the {one / 1e6:.1f}" in page
+    rounds, at_once = usual["multiplications"] / 1e6, one / 1e6
+    assert f"take {rounds:.1f} million multiplications, and {at_once:.1f} all at once" in page
     alone = [
         f"{row['only_this_wrong']} and {row['only_entropy_wrong']}, p = {row['p_value']:.3f}"
         for row in (found[part]["stops"]["position"] for part in ("data", "validation"))

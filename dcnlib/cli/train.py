@@ -22,6 +22,7 @@ from dcnlib.paper.promote import promote as promote_run
 from dcnlib.training.loop import fit
 from dcnlib.training.run import Run
 from dcnlib.training.settings import TrainingSettings
+from dcnlib.utils.device import Precision
 from dcnlib.utils.records import Record
 
 
@@ -117,10 +118,14 @@ def experiment(
     ],
     *,
     device: Device = "auto",
+    precision: Annotated[Precision | None, by_default("the experiment's own")] = None,
 ) -> None:
     """Train models of the project in full, in runs/NAME; one that was interrupted goes on, a finished one is loaded.
 
     Each is evaluated once on the test set, at its end.
+
+    Args:
+        precision: many experiments take bfloat16, which is slow on processors without it: take float32 there
     """
     if not names:
         raise ValueError(f"name at least one of {', '.join(EXPERIMENTS)}, or all")
@@ -130,7 +135,7 @@ def experiment(
             task.load(split)
     for name in chosen:
         print(f"== {name}", flush=True)
-        _, record = run_experiment(name, profile="paper", device=device, **_reporting())
+        _, record = run_experiment(name, profile="paper", device=device, precision=precision, **_reporting())
         _print_outcome(record)
 
 

@@ -130,6 +130,28 @@ def forms_table(record: Record) -> str:
     return markdown_table(rows)
 
 
+def best_forms_table(record: Record) -> str:
+    """Milliseconds an image of every form, each with its best splitting of the batch and number of threads, with the
+    same range, and how many times faster than the first form."""
+    forms = list(dict.fromkeys(one["form"] for one in record["batches"][0]["forms"]))
+    rows = [["model", "batch", *forms]]
+    for model in record["batches"][0]["fastest"]:
+        for row in record["batches"]:
+            best = [
+                min(
+                    (one for one in row["forms"] if (one["model"], one["form"]) == (model, form)),
+                    key=lambda one: one["milliseconds"],
+                )
+                for form in forms
+            ]
+            told = [
+                f"{_ranged(one, 'milliseconds', 3)}: {best[0]['milliseconds'] / one['milliseconds']:.2f}x"
+                for one in best
+            ]
+            rows.append([model, str(row["batch"]), *told])
+    return markdown_table(rows)
+
+
 def int8_table(record: Record) -> str:
     """Markdown: of `dcnlib.analysis.int8`, each model's errors and milliseconds an image in float32 and in int8."""
     batches = list(record["models"][0]["milliseconds"]["float32"])

@@ -75,7 +75,8 @@ def _beside(others: dict[int, Record], title: str, load: Load) -> str:
 def ablation_table(load: Load = load_record) -> str:
     """Markdown: test errors with each k of the network for every budget, and with each of its choices made otherwise.
 
-    In bold what McNemar's test tells apart from the first row, at 5 %. load: as for `each_k_table`.
+    In bold what McNemar's test tells apart from the first row, at 5 %. A row says if its precision in training was
+    another one than the first's. load: as for `each_k_table`.
     """
     records = _records(EVERY_K_RUNS, load)
     usual = next(iter(records.values()))
@@ -85,7 +86,9 @@ def ablation_table(load: Load = load_record) -> str:
         for k in TEST_KS:
             error, apart = f"{100 * at_k(record, k)['error']:.2f}", wrong_alone_at(record, usual, k).p_value < 0.05
             errors.append(f"**{error}**" if apart else error)
-        rows.append([CHOICES.get(run.choice, f"as it is, seed {run.seed}"), *errors])
+        precision = record["settings"]["precision"]
+        other = f", in {precision}" if precision != usual["settings"]["precision"] else ""
+        rows.append([CHOICES.get(run.choice, f"as it is, seed {run.seed}") + other, *errors])
     return markdown_table(rows)
 
 

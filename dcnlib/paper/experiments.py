@@ -25,7 +25,7 @@ from dcnlib.paper.runs import (
 from dcnlib.training.loop import fit
 from dcnlib.training.run import Run
 from dcnlib.training.settings import TrainingSettings
-from dcnlib.utils.device import can_compile
+from dcnlib.utils.device import Precision, can_compile
 from dcnlib.utils.files import project_root
 from dcnlib.utils.records import Record, load_record
 
@@ -176,7 +176,7 @@ STUDIES |= {
 
 
 def run_experiment(
-    name: str, *, profile: Profile, device: str = "auto", **reporting: Any
+    name: str, *, profile: Profile, device: str = "auto", precision: Precision | None = None, **reporting: Any
 ) -> tuple[nn.Module | None, Record]:
     """A model of `EXPERIMENTS` or `STUDIES` in eval mode on the CPU, and the record of its run.
 
@@ -184,6 +184,8 @@ def run_experiment(
     fast: shipped weights (None where none are shipped) and the committed record.
     paper: trained in full in `runs/NAME` of the project, resumed if it was interrupted, loaded if it is finished; the
     test set is looked at once, at the end. `reporting` (`progress`, `on_epoch`) goes to `fit`.
+
+    precision: of a training in full, instead of the experiment's own.
     """
     check_profile(profile)
     experiment = find_experiment(name)
@@ -198,18 +200,22 @@ def run_experiment(
         record = fit(model, task.smoke("train"), task.smoke("validation"), settings, **run)
         return model.cpu(), record
 
-    job, kept = experiment_job(name, device=device), Run(project_root() / "runs" / name)
+    job, kept = experiment_job(name, device=device, precision=precision), Run(project_root() / "runs" / name)
     if job.finished(kept):
         trained = load_trained(kept.folder)
         return trained.model, trained.record
     return job.run(kept, **reporting).cpu(), kept.read_record()
 
 
-def experiment_job(name: str, *, device: str = "auto") -> SpecJob:
-    """The job that trains an experiment in full, as its recorded run was trained, and tests it once."""
+def experiment_job(name: str, *, device: str = "auto", precision: Precision | None = None) -> SpecJob:
+    """The job that trains an experiment in full, as its recorded run was trained, and tests it once.
+
+    precision: instead of the experiment's own, for processors that are slow at that.
+    """
     experiment = find_experiment(name)
     usual: dict[str, Any] = {"epochs": experiment.epochs, "device": device, "compile": can_compile()}
-    settings = TrainingSettings(**usual | experiment.settings)
+    chosen = {} if precision is None else {"precision": precision}
+    settings = TrainingSettings(**usual | experiment.settings | chosen)
     ks = TEST_KS if name in STUDIES and isinstance(experiment.spec, DCNSpec) else ()
     images: dict[str, Any] = {"source": experiment.source, "fixed": experiment.fixed}
     begin = tuple(project_root() / "runs" / before for before in experiment.begin)

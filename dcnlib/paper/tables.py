@@ -43,7 +43,8 @@ def results_table(load: Callable[[str], Record] = load_record) -> str:
             f"| {record['settings']['epochs']} | {record['wall_seconds'] / 60:.0f} | {record['parameters']:,} "
             f"| {multiplications_of(name) / 1e6:.1f} | {f'{error:.2f}' if error else ''} | {multiplications or ''} |"
         )
-    seen = "evaluated once" if split == "test" else "the ones chosen on"
+    earlier = "two earlier ones of DRAW and one of perturbed top-k were tested, too"
+    seen = f"each run evaluated once ({earlier})" if split == "test" else "the ones chosen on"
     lines += [
         "",
         f"Our column: {data['count']:,} {split} images of {data['size']}x{data['size']} pixels with "
@@ -85,7 +86,7 @@ def house_numbers_table(load: Callable[[str], Record] = load_record) -> str:
     lines = [
         markdown_table(rows),
         "",
-        f"Our error: on {test['count']:,} test images, evaluated once, with the weights of lowest error on "
+        f"Our error: on {test['count']:,} test images, each run evaluated once, with the weights of lowest error on "
         f"{validation['count']:,} validation images. Training: on {train['photographs']:,} other images and, fresh in "
         f"every epoch, {train['count'] - train['photographs']:,} numbers composed of their digits. Intervals, epochs "
         f"and minutes are those of the first seed. The images are {ORIGINS[origin]}. The reported errors are on the "

@@ -31,7 +31,7 @@ from dcnlib.training.schedule import one_cycle
 from dcnlib.training.settings import TrainingSettings
 from dcnlib.training.watch import Watch
 from dcnlib.utils.checks import check_label_range
-from dcnlib.utils.device import autocast, deterministic, seed_everything, to_device
+from dcnlib.utils.device import autocast, deterministic, emulates_bfloat16, seed_everything, to_device
 from dcnlib.utils.modules import evaluation_mode, train_keeping_frozen, uncompiled
 from dcnlib.utils.records import Record, environment
 from dcnlib.utils.weights import digest_of, put_weights, read_weights, save_weights, weights_of
@@ -155,6 +155,9 @@ class _Trainer:
         loss_of = self.processes.together(loss_of, model)
         precision = autocast(self.device, settings.precision)
         train_keeping_frozen(model)
+        if settings.precision == "bfloat16" and emulates_bfloat16(self.device):
+            slow = "this processor has no bfloat16: a step takes several times as long as in float32"
+            warnings.warn(slow, RuntimeWarning, stacklevel=4)
         if self.processes.several and state.epoch == state.step == 0:
             self._save()  # whichever of them is killed, there is one
 

@@ -60,6 +60,14 @@ def resolve_device(name: str | torch.device) -> torch.device:
     return device
 
 
+def emulates_bfloat16(device: torch.device) -> bool:
+    """Whether this is an x86 processor without instructions for bfloat16, where it takes several times as long as
+    float32. False too where torch doesn't tell what the processor has."""
+    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in the oldest torch that is allowed
+    lacks = has.get("architecture") == "x86_64" and not (has["avx512_bf16"] or has["amx_bf16"])
+    return device.type == "cpu" and lacks
+
+
 def autocast(device: torch.device, precision: Precision) -> Any:
     """The context that a step of this precision runs in; one object may be entered again and again."""
     if precision == "bfloat16" or (precision == "auto" and device.type == "cuda"):

@@ -17,11 +17,12 @@ def answers(wrong):
     return {"errors": len(wrong), "count": COUNT, "error": len(wrong) / COUNT, "wrong": list(wrong)}
 
 
-def run_of(name, wrong_at, k=16):
+def run_of(name, wrong_at, k=16, precision="bfloat16"):
     """A run's record, wrong with k patches on `wrong_at(k)`; k None is a model that chooses none."""
     return {
         "name": name,
         "model": {} if k is None else {"k": k},
+        "settings": {"precision": precision},
         "data": {"test": {"count": COUNT, "seed": 5}},
         "test": answers(wrong_at(k)),
         "test_ways": {f"k{used}": answers(wrong_at(used)) for used in TEST_KS if used != k},
@@ -66,9 +67,9 @@ def test_the_papers_training_is_compared_at_every_k():
 
 def test_a_choice_made_otherwise_is_bold_where_it_is_told_apart():
     usual = run_of("dcn-every-k", lambda k: range(20))
-    share0 = run_of("dcn-every-k-share0", lambda k: range(60) if k == 0 else range(21))
+    share0 = run_of("dcn-every-k-share0", lambda k: range(60) if k == 0 else range(21), precision="float32")
     table = rows_of(ablation_table(loader(usual, run_of("dcn-every-k-seed2", lambda k: range(22)), share0)))
-    assert [row[0] for row in table] == ["as it is, seed 0", "as it is, seed 2", CHOICES["share0"]]
+    assert [row[0] for row in table] == ["as it is, seed 0", "as it is, seed 2", f"{CHOICES['share0']}, in float32"]
     assert table[0][1:] == ["2.00"] * len(TEST_KS)
     assert table[2][1:] == ["**6.00**", *["2.10"] * (len(TEST_KS) - 1)]
     assert CHOICES.keys() == set(EVERY_K_CHOICES)

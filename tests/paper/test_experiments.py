@@ -129,6 +129,13 @@ def test_the_paper_s_protocol_trains_on_one_fixed_image_for_each_digit(project, 
     assert (record["settings"]["seed"], record["settings"]["precision"]) == (1, "bfloat16")
 
 
+def test_a_processor_that_is_slow_at_bfloat16_may_train_in_float32():
+    name = "dcn-every-k-share0"
+    usual, other = experiment_job(name), experiment_job(name, precision="float32")
+    assert usual.settings.precision == "bfloat16"
+    assert other == replace(usual, settings=replace(usual.settings, precision="float32"))
+
+
 def test_in_the_fast_profile_a_run_whose_weights_are_not_shipped_has_its_record_alone(monkeypatch):
     monkeypatch.setattr(experiments, "load_record", lambda name: {"name": name})
     name = "house-numbers-coarse-seed1"

@@ -1,6 +1,7 @@
 """The page without Python, in headless Chromium: it answers as the library does, and asks nothing of other machines."""
 
 import base64
+import json
 import shutil
 import subprocess
 import sys
@@ -176,6 +177,15 @@ def test_a_drawn_digit_goes_into_fresh_clutter(page):
     expect(page.locator("#again")).to_be_enabled()
     page.locator("#file").set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"nothing"})
     expect(page.locator("#alert")).to_contain_text("no.png can't be read as a picture")
+
+
+def test_its_clock_writes_a_record(tmp_path):
+    command = [sys.executable, "clock.py", "--visits", "2", "--run-dir", str(tmp_path / "page")]
+    subprocess.run(command, check=True, cwd=ROOT / "site")
+    times = json.loads((tmp_path / "page" / "record.json").read_text())["times"]
+    counts = {what: len(row["milliseconds"]) for what, row in times.items()}
+    assert counts == {"first_answer": 2, "another_k": len(ALL_K), "another_image": 59}
+    assert all(row["median"] <= row["most"] for row in times.values())
 
 
 def test_what_is_missing_is_told(page, address, folder):

@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from dcnlib import (
 )
 from dcnlib.data.cluttered_mnist import ClutterRules
 from dcnlib.models.specs import SPECS, DCNSpec
+from dcnlib.training import loop
 from dcnlib.utils.files import atomic_write
 from dcnlib.utils.records import save_record
 from dcnlib.utils.statistics import ErrorRate
@@ -211,6 +213,16 @@ def test_each_of_the_papers_models_and_rivals_trains(digits, kind):
 def test_bfloat16_trains_on_any_device(dcn, quadrants):
     settings = TrainingSettings(epochs=1, batch_size=16, precision="bfloat16")
     assert np.isfinite(fit(dcn, *quadrants, settings)["curves"]["train_loss"][0])
+
+
+@pytest.mark.parametrize(("emulated", "precision"), [(True, "bfloat16"), (True, "float32"), (False, "bfloat16")])
+def test_emulated_bfloat16_is_told(dcn, quadrants, monkeypatch, emulated, precision):
+    monkeypatch.setattr(loop, "emulates_bfloat16", lambda device: emulated)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        fit(dcn, *quadrants, TrainingSettings(epochs=1, batch_size=16, device="cpu", precision=precision))
+    slow = [one for one in told if "no bfloat16" in str(one.message)]
+    assert len(slow) == (emulated and precision == "bfloat16")
 
 
 @pytest.mark.parametrize("kind", SPECS)
