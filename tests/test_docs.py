@@ -463,5 +463,6 @@ def test_shares_of_street_signs_are_those_that_are_counted():
         count_multiplications(dcn, shape, 16).total / count_multiplications(fine, shape).total
         for shape in ((3, 300, 300), (3, 400, 680))
     ]
-    told = "take {:.1%} of the fine model's multiplications on windows of 300, and {:.1%} on photographs.".format(*shares)
+    told = "take {:.1%} of the fine model's multiplications on windows of 300, and {:.1%} on photographs"
+    told = told.format(*shares)
     assert told.replace("%", " %") in text_of("docs/street_signs.md")
