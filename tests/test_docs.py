@@ -28,8 +28,9 @@ from dcnlib.paper.budget_tables import beyond_table, budgets_table, stops_table,
 from dcnlib.paper.every_k import ablation_table, each_k_table, papers_training_table, seeds_of
 from dcnlib.paper.exports import LIMIT, agrees, exports_table
 from dcnlib.paper.headline import headline_caption
-from dcnlib.paper.pairs import at_k, pairs_table, wrong_alone
+from dcnlib.paper.pairs import at_k, pairs_table, wrong_alone, wrong_alone_at
 from dcnlib.paper.reported import TITLES
+from dcnlib.paper.runs import TEST_KS
 from dcnlib.paper.sign_tables import sign_aims_table, sign_runs_table, signs_table
 from dcnlib.paper.tables import controls_table, house_numbers_table, number_targets_table, p_value_text, results_table
 from dcnlib.utils.files import project_root
@@ -399,6 +400,16 @@ def test_what_is_said_of_every_budget_is_in_its_record():
     shipped = record["models"]["dcn-every-k"]["threshold"]["entropy_below"]
     assert load_record("dcn-every-k")["until_sure"]["entropy_below"] == shipped
     assert f"looks until it is sure, and errs on {until_sure_told(record)} ([every budget]" in text_of("README.md")
+
+
+def test_what_is_said_of_the_first_predictions_share_is_in_the_records():
+    page, usual, without = text_of("docs/budgets.md"), load_record("dcn-every-k"), load_record("dcn-every-k-share0")
+    errors = [at_k(record, 0)["error"] for record in (without, usual)]
+    assert "without it {:.2f} instead of {:.2f} % err at k = 0".format(*(100 * error for error in errors)) in page
+    pairs = {k: wrong_alone_at(without, usual, k) for k in TEST_KS}
+    assert {k for k, pair in pairs.items() if pair.p_value < 0.05 and pair.this > pair.other} == {0, 1, 2}
+    assert all(pairs[k].p_value >= 0.05 for k in (4, 8, 16, 24))
+    assert [record["settings"]["precision"] for record in (without, usual)] == ["float32", "bfloat16"]
 
 
 def test_the_headline_in_the_readme_is_that_of_the_records():

@@ -195,7 +195,8 @@ def run_experiment(
 
     if profile == "smoke":
         run: dict[str, Any] = {"name": name, "description": experiment.spec.describe(), **reporting}
-        settings = TrainingSettings(**experiment.settings | {"epochs": 1, "batch_size": 32, "device": device})
+        few: dict[str, Any] = {"epochs": 1, "batch_size": 32, "device": device, "precision": "auto"}
+        settings = TrainingSettings(**experiment.settings | few)
         model = seeded_model(experiment.spec, settings)
         record = fit(model, task.smoke("train"), task.smoke("validation"), settings, **run)
         return model.cpu(), record
