@@ -31,7 +31,7 @@ from dcnlib.paper.headline import headline_caption
 from dcnlib.paper.pairs import at_k, pairs_table, wrong_alone, wrong_alone_at
 from dcnlib.paper.reported import TITLES
 from dcnlib.paper.runs import TEST_KS
-from dcnlib.paper.sign_tables import sign_runs_table
+from dcnlib.paper.sign_tables import sign_aims_table, sign_runs_table, signs_table
 from dcnlib.paper.tables import controls_table, house_numbers_table, number_targets_table, p_value_text, results_table
 from dcnlib.utils.files import project_root
 from dcnlib.utils.statistics import paired_difference
@@ -61,7 +61,11 @@ def test_the_tables_are_made_from_the_records():
             *(make(load_record("budgets")) for make in (budgets_table, stops_table, beyond_table)),
             *(each_k_table(), papers_training_table(), ablation_table()),
         ],
-        "docs/street_signs.md": [sign_runs_table()],
+        "docs/street_signs.md": [
+            sign_runs_table(),
+            sign_aims_table(load_record("street-signs-measured")),
+            signs_table(load_record("street-signs-measured"), 0),
+        ],
         "docs/command_line.md": [exports_table(load_record("exports"))],
         "docs/clock.md": [
             fastest_table(load_record("clock")),
@@ -444,16 +448,16 @@ def test_the_lines_of_papermill_name_parameters_that_the_notebooks_have():
 
 def test_what_is_said_of_street_signs_is_in_the_records():
     page = text_of("docs/street_signs.md")
-    coarse, fine, dcn = (load_record(f"street-signs{kind}") for kind in ("-coarse", "-fine", ""))
-    assert dcn["model"]["k"] == 16
-    assert "with 16 patches, it does as badly as the coarse model" in page
-    assert abs(dcn["test"]["errors"] - coarse["test"]["errors"]) <= 3
-    assert min(coarse["test"]["errors"], dcn["test"]["errors"]) > 2 * fine["test"]["errors"]
-    small = [load_record(f"street-signs{kind}-windows128")["test"]["error"] for kind in ("-fine", "", "-coarse")]
-    assert 2 * small[0] < small[1] < small[2]
-    errors = dcn["curves"]["validation_error"]
-    assert (errors.index(min(errors)), len(errors)) == (1, 12)
-    assert "the best epoch on photographs was the second of twelve" in page
+
+    def error(name, k=16):
+        return percent(at_k(load_record(f"street-signs{name}"), k), 1)
+
+    told = (
+        f"on {error('', 8)} with eight patches and on {error('')} with sixteen, the coarse model on {error('-coarse')},"
+    )
+    assert f"{told} and the fine model, which looks everywhere, on {error('-fine')};" in page
+    small = [error("-windows128", 8), error("-windows128"), error("-coarse-windows128"), error("-fine-windows128")]
+    assert "on windows of 128 pixels it errs on {} and {}, beside {} and {}.".format(*small) in page
     counts = [load_record(f"street-signs{kind}")["validation"] for kind in ("", "-fine")]
     assert f"it errs on {counts[0]['errors']} of them" in page
     assert f"which looks everywhere, on {counts[1]['errors']}." in page
@@ -470,4 +474,6 @@ def test_shares_of_street_signs_are_those_that_are_counted():
         count_multiplications(dcn, shape, 16).total / count_multiplications(fine, shape).total
         for shape in ((3, 300, 300), (3, 400, 680))
     ]
-    assert "which take {:.1%} and {:.1%}.".format(*shares).replace("%", " %") in text_of("docs/street_signs.md")
+    told = "take {:.1%} of the fine model's multiplications on windows of 300, and {:.1%} on photographs"
+    told = told.format(*shares)
+    assert told.replace("%", " %") in text_of("docs/street_signs.md")

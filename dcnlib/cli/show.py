@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 from dcnlib.cli.options import one_of
 from dcnlib.paper.every_k import ablation_table, each_k_table, papers_training_table
 from dcnlib.paper.seeds import seeds_table
-from dcnlib.paper.sign_tables import sign_runs_table
+from dcnlib.paper.sign_tables import sign_aims_table, sign_runs_table
 from dcnlib.paper.studies import hints_table, patches_table
 from dcnlib.paper.tables import house_numbers_table, number_targets_table, results_table
 from dcnlib.utils.records import load_record, records_folder, whole
@@ -25,7 +25,7 @@ TABLES = {  # by task
         ablation_table,
     ),
     "house-numbers": (house_numbers_table, number_targets_table),
-    "street-signs": (sign_runs_table,),
+    "street-signs": (sign_runs_table, lambda: sign_aims_table(load_record("street-signs-measured"))),
 }
 
 

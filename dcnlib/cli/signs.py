@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import arg
 
@@ -19,10 +19,12 @@ def signs(
     runs: Annotated[Path, arg(metavar="FOLDER")] = Path("runs"),
     source: SignSource = "gtsdb",
     root: Root = None,
+    windows: tuple[int, ...] = WINDOWS,
     workers: int = 0,
+    timed: bool = True,
     run_dir: Annotated[Path, arg(metavar="FOLDER")] = Path("runs") / "street-signs-measured",
 ) -> None:
-    """Measure the models of street signs on test images: windows of two sizes and whole photographs.
+    """Measure the models of street signs on test images: windows of two sizes and whole photographs, or some of them.
 
     Errors and average precisions with intervals by a bootstrap over photographs, cost, time and memory.
 
@@ -30,7 +32,9 @@ def signs(
         runs: holds the finished runs of the experiments street-signs-coarse, street-signs-fine and street-signs, and as
             many more seeds of the last as are finished
         source: of the images
+        windows: sides in pixels of halved photographs; 0 are whole ones
         workers: processes that share the work
+        timed: whether time is measured, which needs a machine without other work
         run_dir: keeps record.json
     """
     last = [run for run in SIGN_RUNS if run.window == 0]
@@ -42,8 +46,9 @@ def signs(
     def report(what: str) -> None:
         print(f"measuring {what}", file=sys.stderr, flush=True)
 
-    record = run_street_signs(coarse, fine, dcns, source=source, root=root, workers=workers, report=report)
-    for window in WINDOWS:
+    how: dict[str, Any] = {"source": source, "root": root, "workers": workers, "timed": timed, "windows": windows}
+    record = run_street_signs(coarse, fine, dcns, **how, report=report)
+    for window in windows:
         print(f"{signs_table(record, window)}\n")
     Run(run_dir).save_record(record)
     print(f"kept in {run_dir}")

@@ -189,7 +189,10 @@ class FolderImages(VectorisedImages):
         return sum(content[:BYTES].tobytes() in known for content in self.folder.contents[self.chosen])
 
     def _batch(self, picked: np.ndarray) -> tuple[Tensor, Tensor]:
-        return torch.stack([self._image(number) for number in picked.tolist()]), self.labels[picked]
+        images = torch.empty(len(picked), *self.folder.image_shape)
+        for row, number in enumerate(picked.tolist()):
+            images[row] = self._image(number)
+        return images, self.labels[picked]
 
     def _image(self, index: int) -> Tensor:
         key = f"{self.seed} {self.epoch} {index}"

@@ -9,11 +9,17 @@ from dcnlib.core.passes import GlobalMaxPool
 
 
 def conv_norm(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int | tuple[int, int] = 1, padding: int = 0
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    *,
+    stride: int | tuple[int, int] = 1,
+    padding: int = 0,
+    groups: int = 1,
 ) -> nn.Sequential:
     """Convolution and batch normalisation; the norm's shift makes a bias of the convolution idle."""
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False),
+        nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=padding, groups=groups, bias=False),
         nn.BatchNorm2d(out_channels),
     )
 

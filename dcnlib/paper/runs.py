@@ -18,6 +18,7 @@ MEASUREMENTS = (
     "multiplications",
     "page",
     "rivals-benchmark",
+    "street-signs-measured",
     "wrong-images",
 )
 SCALES = (1, 2, 3)

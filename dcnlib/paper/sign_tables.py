@@ -80,13 +80,13 @@ def categories_table(record: Record, window: int, ways: tuple[tuple[str, int | N
 
 
 def signs_clock_table(record: Record) -> str:
-    """Markdown: milliseconds and memory of a look at one image, by its size."""
+    """Markdown: memory of a look at one image, by its size, and milliseconds where they were measured."""
     rows = [["image", "model", "ms", "peak memory, MB"]]
     for window, shown in record["windows"].items():
-        clock, name = shown["clock"], f"{window}x{window}" if window != "0" else "680x400"
+        times, name = shown.get("clock", {}).get("milliseconds"), f"{window}x{window}" if window != "0" else "680x400"
         rows += [
-            [name, TITLES[model].format(k=8), f"{clock['milliseconds'][model]:.1f}", f"{count / 1e6:.0f}"]
-            for model, count in clock["peak_bytes"].items()
+            [name, TITLES[model].format(k=8), f"{times[model]:.1f}" if times else "not measured", f"{count / 1e6:.0f}"]
+            for model, count in shown["memory"].items()
         ]
     return markdown_table(rows)
 
@@ -97,9 +97,11 @@ TOUCHED = 0.8  # of the signs in images that are answered right, at least
 
 
 def sign_aims_table(record: Record, k: int = 8) -> str:
-    """Markdown: the aims for the first DCN with k patches, and what came of them."""
+    """Markdown: the aims for the first DCN with k patches, and what came of them, for the sizes that were measured."""
     rows = [["image", "aim", "measured", "reached"]]
     for window, share in SHARES.items():
+        if str(window) not in record["windows"]:
+            continue
         shown = {
             (row["name"], row.get("k")): row for row in record["windows"][str(window)]["rows"] if not row.get("seed")
         }

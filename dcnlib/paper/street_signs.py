@@ -39,35 +39,41 @@ def run_street_signs(
     fine: str | Path,
     dcns: Sequence[str | Path],
     *,
+    windows: Sequence[int] = WINDOWS,
     source: SignSource = "gtsdb",
     root: str | Path | None = None,
     workers: int = 0,
+    timed: bool = True,
     report: Callable[[str], None] = lambda what: None,
 ) -> Record:
-    """Every model on the test images of a source: the first DCN in all its ways, the others with MAIN_K patches.
+    """Every model on the test images of a source, of each size of `windows`: the first DCN in all its ways, the others
+    with MAIN_K patches.
 
     Bootstrap over photographs: windows of one are not independent. Each way's error is compared with the fine model's
     on the same images. The threshold of looking until sure is chosen on validation images, so that it costs no more
     multiplications on average than MAIN_K patches for each. Time and memory are those of one image, with nothing else
-    of this at work. workers: processes that share the sizes of windows, of one thread each.
+    of this at work. workers: processes that share the sizes of windows, of one thread each. timed: whether time is
+    measured, which needs a machine without other work.
     """
     sources = {"coarse": coarse, "fine": fine, "dcn": dcns[0]}
     start = time.perf_counter()
     measure = partial(_of_window, sources, dcns, source, root)
     if workers:
         with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-            measured = list(pool.map(measure, WINDOWS))
+            measured = list(pool.map(measure, windows))
     else:
-        measured = [measure(window, report) for window in WINDOWS]
-    windows = {str(window): shown for window, shown in zip(WINDOWS, measured, strict=True)}
-    for window in WINDOWS:
-        report(f"time and memory of {window or 'whole'}")
-        windows[str(window)]["clock"] = _clock(sources, window)
+        measured = [measure(window, report) for window in windows]
+    told = {str(window): shown for window, shown in zip(windows, measured, strict=True)}
+    for window in windows:
+        report(f"{'time and ' * timed}memory of {window or 'whole'}")
+        told[str(window)]["memory"] = _memory(sources, window)
+        if timed:
+            told[str(window)]["clock"] = _clock(sources, window)
     return {
         "name": "street-signs-measured",
         "models": {"coarse": load_trained(coarse).name, "fine": load_trained(fine).name}
         | {"dcn": [load_trained(dcn).name for dcn in dcns]},
-        "windows": windows,
+        "windows": told,
         "wall_seconds": round(time.perf_counter() - start, 1),
         **environment("cpu"),
     }
@@ -134,17 +140,23 @@ def _of_window(
     return {"data": data.describe(), "validation": validation.describe(), "rows": rows}
 
 
+def _options(name: str) -> dict[str, int]:
+    """Of a call of each model: the DCN has MAIN_K patches."""
+    return {"k": MAIN_K} if name == "dcn" else {}
+
+
+def _memory(sources: Mapping[str, str | Path], window: int) -> Record:
+    """Bytes at the peak of a look at one image by each model."""
+    shape = StreetSignsTask(window=window).image_shape
+    return {name: peak_memory_of(source, shape, **_options(name)) for name, source in sources.items()}
+
+
 def _clock(sources: Mapping[str, str | Path], window: int) -> Record:
-    """Milliseconds and bytes at the peak of a look at one image by each model, the DCN with MAIN_K patches."""
+    """Milliseconds of a look at one image by each model."""
     shape = StreetSignsTask(window=window).image_shape
     images = torch.rand(1, *shape).contiguous(memory_format=torch.channels_last)
-    options = {name: {"k": MAIN_K} if name == "dcn" else {} for name in sources}
-    calls = {name: partial(load_model(source), images, **options[name]) for name, source in sources.items()}
+    calls = {name: partial(load_model(source), images, **_options(name)) for name, source in sources.items()}
     with torch.no_grad(), thread_count(1):
         seconds = interleaved(calls, rounds=ROUNDS)
-    return {
-        "threads": 1,
-        "rounds": ROUNDS,
-        "milliseconds": {name: 1000 * value for name, value in seconds.items()},
-        "peak_bytes": {name: peak_memory_of(source, shape, **options[name]) for name, source in sources.items()},
-    }
+    milliseconds = {name: 1000 * value for name, value in seconds.items()}
+    return {"threads": 1, "rounds": ROUNDS, "milliseconds": milliseconds}

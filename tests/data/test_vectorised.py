@@ -63,6 +63,14 @@ def test_batches_take_any_whole_numbers_within_the_set(data):
         data[[0.5]]
 
 
+@pytest.mark.parametrize("none", [[], (), np.array([]), torch.tensor([])], ids=["list", "tuple", "array", "tensor"])
+def test_no_indices_give_an_empty_batch(data, none):
+    images, labels = data[none]
+    assert images.shape == (0, *data[0][0].shape)
+    assert images.dtype == torch.float32
+    assert len(labels) == 0
+
+
 def test_an_epoch_is_another_set_and_always_the_same(data):
     indices = np.arange(len(data))
     first, again = (data.at_epoch(epoch)[indices][0] for epoch in (1, 1))
