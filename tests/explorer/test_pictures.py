@@ -7,7 +7,9 @@ import sys
 
 import pytest
 import torch
+from PIL import Image
 
+from dcnlib import predict
 from dcnlib.data.house_numbers.numbers import number_text
 from dcnlib.models.pretrained import load_trained
 from dcnlib.utils.files import project_root
@@ -51,3 +53,12 @@ def test_house_numbers_can_be_chosen_on_the_page(tmp_path):
         expect(page.locator(".dcn-alert")).to_be_empty()
         (ROOT / "build" / "browser").mkdir(parents=True, exist_ok=True)
         page.screenshot(path=ROOT / "build" / "browser" / "house_numbers.png")
+
+        path = tmp_path / "mine.png"
+        Image.fromarray(trained.load_data().numbers.images[7]).save(path)
+        (expected,) = predict("rendered-numbers-dcn-k8", path, device="cpu")
+        page.get_by_label("Upload an image").set_input_files(path)
+        expect(verdict).to_contain_text("your image mine.png", timeout=WAIT_MILLISECONDS)
+        expect(verdict.locator(".dcn-before")).to_have_text(expected.first_answer)
+        expect(verdict.locator(".dcn-after")).to_have_text(expected.answer)
+        expect(page.locator(".dcn-alert")).to_be_empty()
