@@ -17,7 +17,7 @@ def check(*, complete: Flag = False, exports: Flag = False) -> int:
     Args:
         complete: instead list the wrong images of the models whose records don't, in runs/wrong-images
         exports: instead compare each model with itself exported, image by image, in runs/exports; what was compared
-            before isn't again. Needs GTSDB and SVHN
+            before isn't again, unless its weights changed. Needs GTSDB and SVHN
     """
     if complete and exports:
         raise ValueError("--complete and --exports do different things: give one of them")

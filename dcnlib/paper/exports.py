@@ -18,6 +18,7 @@ from dcnlib.paper.markdown import markdown_table
 from dcnlib.paper.profiles import validation_set
 from dcnlib.training.loading import evaluation_batches, most_at_once
 from dcnlib.utils.records import Record, environment, versions_of
+from dcnlib.utils.weights import digest_of, weights_of
 
 EXPORTS = "exports"  # the record
 MOST_AT_ONCE = 100
@@ -40,22 +41,26 @@ def check_exports(
     """Compare shipped models with themselves exported for ONNX Runtime, OpenVINO and `torch.export`, or for some
     `formats`, on the validation images of what they were trained on: all of them, or the `first` so many.
 
-    `keep` is given the record after each model, and `before` is one that was kept: its models aren't compared again.
-    `report` is told each row as it comes. Raises FileNotFoundError where a model's images are missing, and
-    ModuleNotFoundError for a missing runtime.
+    `keep` is given the record after each model, and `before` is one that was kept: its models aren't compared again,
+    unless their weights have changed since. `report` is told each row as it comes. Raises FileNotFoundError where a
+    model's images are missing, and ModuleNotFoundError for a missing runtime.
     """
     check_packages(*RUNTIMES.values(), "onnx")
     here = environment("cpu")
     here["versions"] |= versions_of(("onnx", "onnxscript", "onnxruntime", "openvino"))
     record: Record = {"name": EXPORTS, "models": [], **here}
+    models = {name: load_trained(name) for name in names}
+    weights = {name: digest_of(weights_of(trained.model)) for name, trained in models.items()}
     if before is not None:
-        record["models"] = [row for row in before["models"] if row["model"] in names]
-    for name in names:
-        if any(row["model"] == name for row in record["models"]):
+        record["models"] = [row for row in before["models"] if row.get("weights") == weights.get(row["model"], 0)]
+    known = {row["model"] for row in record["models"]}
+    for name, trained in models.items():
+        if name in known:
             continue
-        for row in _compare(load_trained(name), formats, first):
-            record["models"].append(row)
-            report(row)
+        for row in _compare(trained, formats, first):
+            record["models"].append({**row, "weights": weights[name]})
+            report(record["models"][-1])
+        record["models"].sort(key=lambda row: list(models).index(row["model"]))
         keep(record)
     return record
 

@@ -31,6 +31,16 @@ def test_a_model_agrees_with_its_files_and_is_not_compared_twice():
     assert NAME in exports_table(record)
 
 
+def test_a_model_with_other_weights_than_before_is_compared_again():
+    names, told = ["coarse", NAME], []
+    record = check_exports(names, formats=["onnx"], first=5)
+    before = {**record, "models": [{**row, "weights": "of another run"} for row in record["models"][:1]]}
+    before["models"] += record["models"][1:]
+    again = check_exports(names, formats=["onnx"], first=5, before=before, report=told.append)
+    assert [row["model"] for row in told] == ["coarse"]
+    assert again["models"] == record["models"]
+
+
 def test_the_file_of_another_model_is_told(monkeypatch):
     """Of the same layers with other weights: it answers most images alike."""
     monkeypatch.setattr(exports, "export_model", lambda source, path, to: export_model("dcn-k8-no-hints", path, to))
