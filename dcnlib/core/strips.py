@@ -49,19 +49,26 @@ class Strips:
 
 def in_strips(layers: Layers, images: Tensor, field: Geometry, rows: int) -> Tensor:
     """The map (B, D, s1, s2) of images (B, C, H, W), so many rows of cells at a time. field: what a cell sees."""
-    height = images.shape[2]
-    stride, offset, size = field.strides[0], field.offsets[0], field.sizes[0]
-    made, strips = 0, []
-    while True:
+    height, stride, offset, size = images.shape[2], field.strides[0], field.offsets[0], field.sizes[0]
+
+    def strip(made: int, end: int) -> Tensor:
         # From a multiple of the stride on, so that cells lie where they do on the whole image.
         begin = max(0, (made * stride + offset) // stride)
-        end = max(0, (made + rows - 1) * stride + offset) + size
-        last = end + stride > height  # no room for another cell behind these, but for padding
-        strip = layers(images[:, :, begin * stride : height if last else end])[:, :, made - begin :]
-        strips.append(strip if last else strip[:, :, :rows])
-        if last:
-            return torch.cat(strips, dim=2)
-        made += rows
+        return layers(images[:, :, begin * stride : end])[:, :, made - begin :]
+
+    # Where the strips end, but for the last: behind it is no room for another cell, but for padding.
+    ends: list[int] = []
+    while (end := max(0, ((len(ends) + 1) * rows - 1) * stride + offset) + size) + stride <= height:
+        ends.append(end)
+    # The last one first, for it tells how many rows there are. So the map lies in one piece before the others are made,
+    # and what they leave behind is used again: small pieces kept between would hold that memory apart.
+    made = len(ends) * rows
+    last = strip(made, height)
+    feature_map = last.new_empty(*last.shape[:2], made + last.shape[2], last.shape[3])
+    feature_map[:, :, made:] = last
+    for number, end in enumerate(ends):
+        feature_map[:, :, number * rows : (number + 1) * rows] = strip(number * rows, end)[:, :, :rows]
+    return feature_map
 
 
 def rows_at_once(field: Geometry, width: int) -> int:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from statistics import median
 
 import pytest
 import torch
@@ -139,6 +140,10 @@ print((status("VmHWM") - before) / (4 * image.numel()))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process its memory in files")
 def test_a_look_takes_less_than_three_times_the_memory_of_the_image():
-    """The image, two maps of half its size each, what the top's convolution makes of one, and little else."""
-    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
-    assert 1 < float(done.stdout) < 3
+    """The image, two maps of half its size each, what the top's convolution makes of one, and little else.
+
+    Of three processes the middle one, since what the C library keeps of freed memory differs by a tenth of the image.
+    """
+    command = [sys.executable, "-c", MEMORY]
+    done = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)]
+    assert 1 < median(map(float, done)) < 3
