@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg, create_mutex_group
 
 from dcnlib.analysis.until_sure import Point, evaluate_until_sure
 from dcnlib.cli.options import AnyWeights, Device, Flag, Root, by_default
+from dcnlib.cli.terminal import printable
 from dcnlib.data.house_numbers.images import TEST_DISTURBANCE
 from dcnlib.data.pictures import read_picture
 from dcnlib.inference.predict import Prediction, look_options
@@ -75,17 +76,16 @@ def predict(
             picture = read_picture(path)
             (prediction,) = predict_pictures(trained, picture, invert=inverted, device=device, **how)
         except (ValueError, OSError) as error:
-            print(f"dcnlib predict: error: {error}", file=sys.stderr, flush=True)
+            print(f"dcnlib predict: error: {printable(str(error))}", file=sys.stderr, flush=True)
             status = SOME_PICTURES_FAILED
             continue
-        told = _told(prediction)
-        print("\n  ".join(told), flush=True)
+        print("\n  ".join(map(printable, _told(prediction))), flush=True)
         if place is not None:
             from dcnlib.plots.photograph import draw_answer  # matplotlib takes its time
 
             drawn = draw_answer(picture.pixels, prediction.boxes, _caption(prediction))
             atomic_write(place, lambda file, drawn=drawn: drawn.save(file, format="PNG"))  # type: ignore[misc]
-            print(f"  drawn in {place}", flush=True)
+            print(f"  drawn in {printable(str(place))}", flush=True)
     return status
 
 

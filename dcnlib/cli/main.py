@@ -19,6 +19,7 @@ from typing import Any
 import tyro
 
 from dcnlib.cli.options import PATHS
+from dcnlib.cli.terminal import printable
 from dcnlib.utils.launched import launched_as
 
 COMMANDS = {
@@ -80,7 +81,7 @@ def _answer(arguments: list[str]) -> int:
 
     def tell(kind: str, what: object) -> None:
         who = f"process {rank} of {processes}: " if rank else ""
-        print(f"dcnlib {name}: {who}{kind}{' '.join(str(what).split())}", file=sys.stderr, flush=True)
+        print(f"dcnlib {name}: {who}{kind}{printable(' '.join(str(what).split()))}", file=sys.stderr, flush=True)
 
     if processes > 1 and name not in TOGETHER:
         if rank == 0:

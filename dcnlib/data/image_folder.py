@@ -209,6 +209,8 @@ def _check_labels(place: Path, entries: Sequence[Entry], class_names: Sequence[s
         raise ValueError(f"{place} holds no pictures")
     if len(class_names) > MOST_CLASSES:
         raise ValueError(f"{place} has {len(class_names):,} classes, more than {MOST_CLASSES:,}: is label a class?")
+    if unseen := [repr(name) for name in class_names if not name.isprintable()]:
+        raise ValueError(f"labels must be letters that can be seen; {place} has {listed(unseen)}")
     known = set(class_names)
     if of_model and (unknown := {entry.label: entry.name for entry in entries if entry.label not in known}):
         told = [f"{label!r} (of {name})" for label, name in sorted(unknown.items())]

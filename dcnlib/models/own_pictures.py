@@ -84,6 +84,8 @@ class OwnPicturesTask(Task):
             raise ValueError(f"class_names must be 2..{MOST_CLASSES} different names, got {self.class_names!r:.200}")
         if not all(isinstance(name, str) and 0 < len(name) <= MOST_TEXT for name in self.class_names):
             raise ValueError(f"class_names must be texts of 1..{MOST_TEXT} letters, got {self.class_names!r:.200}")
+        if unseen := [name for name in self.class_names if not name.isprintable()]:
+            raise ValueError(f"class_names must be letters that can be seen, got {unseen[0]!r:.200}")
         check_whole("height", self.height, least=LEAST_SIDE, most=MOST_SIDE)
         check_whole("width", self.width, least=LEAST_SIDE, most=MOST_SIDE)
         check_whole("split_seed", self.split_seed, least=0, most=2**32 - 1)

@@ -1,6 +1,7 @@
 """Answers from a terminal: predict says what the library's own predict does, evaluate what it is asked to measure."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,6 +54,16 @@ def test_predict_goes_on_after_a_bad_picture(pictures, tmp_path, capsys):
     for path, error in zip((bad, "/nowhere.png", array), errors, strict=True):
         assert error.startswith("dcnlib predict: error: ")
         assert str(path) in error
+
+
+def test_a_terminal_is_told_no_name_that_it_would_obey(pictures, tmp_path, capsys):
+    named = tmp_path / "\x1b[31mred\x07.png"
+    Path(pictures[0]).rename(named)
+    assert main(["predict", str(named), str(tmp_path / "none\x1b]0;.png")]) == 1
+    told = capsys.readouterr()
+    for text, name in ((told.out, r"\x1b[31mred\x07.png: "), (told.err, r"none\x1b]0;.png")):
+        assert name in text
+        assert text.replace("\n", "").isprintable()
 
 
 @pytest.fixture(scope="module")

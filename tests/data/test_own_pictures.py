@@ -123,6 +123,7 @@ def test_too_large_pictures_are_refused_by_name(odd):
         (["train/a/0.png", "train/b/1.png", "test/a/2.png", "val/a/3.png", "val/b/4.png"], r"b \(1 .*, 0 for test\)"),
         (["train/a/0.png", "test/a/1.png", "extra/a/2.png"], "test, train and extra beside them: are these splits"),
         (["validation/a/0.png", "test/a/1.png"], "test, validation but no train"),
+        (["a/0.png", "b\x1b[2J/1.png"], r"letters that can be seen; .* has 'b\\x1b\[2J'"),
     ],
     ids=str,
 )

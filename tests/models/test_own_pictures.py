@@ -61,6 +61,7 @@ def test_a_record_alone_builds_the_model_again():
         ({"class_names": ("a",)}, "must be 2..1000 different names"),
         ({"class_names": ("a", "a")}, "must be 2..1000 different names"),
         ({"class_names": ("a", "")}, "texts of 1..500 letters"),
+        ({"class_names": ("a", "\x1b[2Jb")}, r"letters that can be seen, got '\\x1b"),
         ({"class_names": "ab" * 300}, "different names"),
         ({"height": 8}, "height must be at least 32"),
         ({"width": 10**6}, "width must be at most 4096"),
