@@ -25,6 +25,8 @@ from dcnlib.training.settings import TrainingSettings
 from dcnlib.utils.device import Precision
 from dcnlib.utils.records import Record
 
+SECONDS_IN_A_LOG = 60.0  # between two states of an epoch that takes longer
+
 
 def train(
     *,
@@ -159,7 +161,7 @@ def _reporting() -> dict[str, Any]:
         told = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
         print(told, flush=True)
 
-    return {"progress": sys.stderr.isatty(), "on_epoch": report}
+    return {"progress": sys.stderr.isatty() or SECONDS_IN_A_LOG, "on_epoch": report}
 
 
 def _print_outcome(record: Record) -> None:

@@ -49,7 +49,7 @@ def fit(
     run_dir: str | Path | None = None,
     checkpoint_seconds: float = 60,
     on_epoch: Callable[[Record], None] | None = None,
-    progress: bool = False,
+    progress: bool | float = False,
 ) -> Record:
     """Train `model`, keep the weights of lowest validation error in it, and return the run's record.
 
@@ -61,8 +61,9 @@ def fit(
     it; on the same machine and thread count it ends bit-identical to an uninterrupted one. A first SIGINT, SIGTERM or
     SIGHUP, an interrupt in Jupyter too, stops between two steps: state is saved, the model is whole, and the same call
     goes on. The finished run leaves `record.json` and `weights.safetensors` there; a repeated call returns that record
-    and puts those weights into the model. `on_epoch` is called with each epoch's figures, `progress` shows a bar, and
-    `description` says in the record what the model is, and `start` what it began with, if not with drawn weights.
+    and puts those weights into the model. `on_epoch` is called with each epoch's figures, `progress` shows a bar (for a
+    log, give the seconds between two states of it: shorter epochs show none), and `description` says in the record what
+    the model is, and `start` what it began with, if not with drawn weights.
 
     Started by `torchrun` or `accelerate launch`, the same call trains in all of their processes together: each takes
     its equal share of every batch, so `batch_size` stays that of a step. The first one writes the files and shows the
@@ -148,7 +149,7 @@ class _Trainer:
         self.started = self.saved - self.training.progress.seconds
         self.watch = Watch(model, settings, processes)
 
-    def train(self, stop: Stop, on_epoch: Callable[[Record], None] | None, progress: bool) -> None:
+    def train(self, stop: Stop, on_epoch: Callable[[Record], None] | None, progress: bool | float) -> None:
         """The loop: epochs of steps, each with a validation at its end."""
         model, settings, state = self.model, self.settings, self.training.progress
         loss_of: Callable[..., Any] = torch.compile(model.loss) if settings.compile else model.loss  # type: ignore
@@ -218,12 +219,14 @@ class _Trainer:
             share=(self.processes.rank, self.processes.count),
         )
 
-    def _bar(self, batches: Iterable[tuple[Tensor, Tensor]], shown: bool) -> Iterable[tuple[Tensor, Tensor]]:
+    def _bar(self, batches: Iterable[tuple[Tensor, Tensor]], shown: bool | float) -> Iterable[tuple[Tensor, Tensor]]:
         state = self.training.progress
-        told = f"{self.identity['name']} {state.epoch + 1}/{self.settings.epochs}"
-        return tqdm(
-            batches, initial=state.step, total=self.steps, desc=told, disable=not (shown and self.processes.first)
+        seldom: dict[str, Any] = (
+            {} if isinstance(shown, bool) else {"mininterval": shown, "delay": shown, "leave": False}
         )
+        told = f"{self.identity['name']} {state.epoch + 1}/{self.settings.epochs}"
+        hidden = not (shown and self.processes.first)
+        return tqdm(batches, initial=state.step, total=self.steps, desc=told, disable=hidden, **seldom)
 
     def _validate(self) -> Record:
         """Error and loss on the validation data; the best weights are those of the lowest error so far."""

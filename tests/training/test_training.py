@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -122,6 +123,14 @@ def test_each_epoch_is_reported_once(dcn, quadrants):
     assert [report["epoch"] for report in reports] == [1, 2]
     for part, curve in record["curves"].items():
         assert [report[part] for report in reports] == curve
+
+
+def test_a_log_is_told_how_long_a_long_epoch_still_takes(dcn, quadrants, capsys):
+    fit(dcn, *quadrants, QUICK, progress=1e-3)
+    told = capsys.readouterr().err
+    assert re.search(r"2/2: +\d+%\|.*\| \d+/\d+ \[\d\d:\d\d<\d\d:\d\d,", told)
+    fit(dcn, *quadrants, QUICK, progress=3600.0)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_seed_decides_the_weights(make_dcn, quadrants):
