@@ -142,9 +142,9 @@ STUDIES |= {
 # Street signs. One network for every budget again.
 SIGN_MODELS: dict[str, type[Spec]] = {"fine": FineSpec, "coarse": CoarseSpec}
 # Epochs, images a step and learning rates by model and side of the windows, set so that two CPU cores are enough; 0 are
-# whole photographs. Coarse layers learn from small batches: it is steps that they lack.
-SIGN_EPOCHS = {"fine": {64: 60, 128: 8, 0: 3}, "coarse": {64: 300, 128: 80, 0: 20}, "dcn": {128: 40, 0: 30}}
-SIGN_BATCHES = {"fine": {64: 64, 128: 32, 0: 8}, "coarse": {64: 16, 128: 16, 0: 4}, "dcn": {128: 16, 0: 4}}
+# whole photographs. Batches are small, since it is steps that the networks lack.
+SIGN_EPOCHS = {"fine": {64: 120, 128: 20, 0: 8}, "coarse": {64: 300, 128: 80, 0: 20}, "dcn": {128: 40, 0: 30}}
+SIGN_BATCHES = {64: 16, 128: 16, 0: 4}
 SIGN_RATES = {64: 3e-3, 128: 2e-3, 0: 1e-3}
 # In bfloat16 a CPU takes longer for coarse layers, most of whose convolutions are of one channel.
 SIGN_PRECISIONS = {"fine": "bfloat16", "coarse": "float32", "dcn": "float32"}
@@ -164,7 +164,7 @@ STUDIES |= {
             "compile": False,
             "seed": run.seed,
             "mean_decay": 0.99,
-            "batch_size": SIGN_BATCHES[run.model][run.window],
+            "batch_size": SIGN_BATCHES[run.window],
             "learning_rate": SIGN_RATES[run.window],
         },
         begin=tuple(each.name for each in before),
