@@ -313,3 +313,16 @@ def test_pairs_are_drawn_with_their_medians():
     assert medians[0] == pytest.approx([0.2, 0.4, 0.6])
     assert medians[1] == pytest.approx([0.1, 0.2, 0.3])
     plt.close(figure)
+
+
+def test_patches_that_nobody_looked_at_are_not_drawn():
+    dcn = small_network()
+    images = torch.rand(2, 1, 60, 60)
+    look = dcn.attend(images, k=torch.tensor([1, 8]))
+    grid = plots.show_attention(dcn, images, torch.tensor([3, 4]), look)
+    alone = plots.show_attention(dcn, images[:1], torch.tensor([3]), dcn.attend(images[:1], k=1))
+    assert [row[0].get_title() for row in grid] == ["image and its 1 patches", "image and its 8 patches"]
+    for ours, expected in zip(grid[0][:3], alone[0][:3], strict=True):
+        assert len(ours.patches) == len(expected.patches)
+        assert len(ours.images) == len(expected.images)
+    plt.close("all")

@@ -78,7 +78,7 @@ def calibrate(
     multiplications: float | None = None,
     error: float | None = None,
     milliseconds: float | None = None,
-    max_k: int = 16,
+    max_k: int | None = None,
     batch_size: int = 50,
 ) -> Calibration:
     """The threshold that keeps a network within one budget on (validation) data.
@@ -86,10 +86,11 @@ def calibrate(
     multiplications: at most so many an image, on average; milliseconds: at most so long an image, on average, in
     batches of `batch_size` on the model's device; of what keeps within these, the threshold that looks the most.
     error: at most this share of images wrong; of what keeps within it, the threshold that looks the least.
+    max_k: most patches an image; by default 16, or all cells if there are fewer.
 
-    Put `.entropy_below` of the result into the network's attribute of that name, and `adaptive` uses it; the command
-    `calibrate` keeps it in a run's record. Raises ValueError unless one budget is given, and for one that can't be kept
-    to, saying what can.
+    Put `.entropy_below` and `.max_k` of the result into the network's attributes of these names, and `adaptive` uses
+    them; the command `calibrate` keeps them in a run's record. Raises ValueError unless one budget is given, and for
+    one that can't be kept to, saying what can.
     """
     asked = {
         name: value
@@ -104,7 +105,8 @@ def calibrate(
     if not 0 < budget < math.inf and not (name == "error" and budget == 0):
         raise ValueError(f"{name} must be a positive number, got {budget}")
     check_whole("batch_size", batch_size)
-    points = budget_curves(collect_answers(model, data, max_k=max_k, batch_size=batch_size)).budgeted  # by threshold
+    answers = collect_answers(model, data, max_k=max_k, batch_size=batch_size)
+    points, most = budget_curves(answers).budgeted, answers.ks[-1]  # by threshold
     if name == "error":
         kept = [point for point in points if point.rate.fraction <= budget]
         best = f"the lowest error is {min(point.rate.fraction for point in points):.4f}"
@@ -114,11 +116,11 @@ def calibrate(
         best = f"the fewest are {points[-1].multiplications:.0f}"
         chosen = kept[0] if kept else None
     else:
-        chosen, least = _within_time(model, data, points, budget, max_k, batch_size)
+        chosen, least = _within_time(model, data, points, budget, most, batch_size)
         best = f"the least is {least:.3f}"
     if chosen is None:
         raise ValueError(f"no threshold keeps within {name} of {budget:g} on these images: {best}")
-    return Calibration(asked, max_k, chosen)
+    return Calibration(asked, most, chosen)
 
 
 @torch.no_grad()

@@ -24,7 +24,8 @@ from dcnlib.utils.modules import evaluation_mode
 
 @dataclass(frozen=True)
 class Multiplications:
-    """Multiplications of convolutions and matrix products for one image; normalisation and pooling are not counted.
+    """Multiplications of convolutions and matrix products for one image; normalisation and pooling are not counted,
+    nor the operations that multiply without being such a product (`nn.Bilinear`, distances).
 
     layers: the bottom layers on the whole image (coarse ones in a DCN, both in soft attention). top: the first pass
     through the top layers.
@@ -154,7 +155,7 @@ def _(model: DynamicCapacityNetwork, image: Tensor, k: int | None, policy: str |
         return Multiplications(coarse, top)
     first = FirstLook(model, image, coarse_map)
     start = _count(FirstLook, model, image, coarse_map)
-    choice = _count(model.policy if policy is None else resolve_policy(policy), first)
+    choice = _count(resolve_policy(model.policy if policy is None else policy), first)
     # A policy that asks for no prediction only needs what the second pass starts from.
     first_pass = top if first.predicted else start
     per_patch = _count(model.fine, image.new_zeros(1, image.shape[1], *model.geometry.sizes))
@@ -168,14 +169,51 @@ def _(model: DynamicCapacityNetwork, image: Tensor, k: int | None, policy: str |
 def _count(function: Callable[..., object], *arguments: object, **options: object) -> int:
     from torch.utils.flop_counter import FlopCounterMode  # brings triton along
 
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten._embedding_bag_forward_only: _bag_flops})
-    with counter:
-        # Per-module counts aren't needed, and the hooks that keep them reject the saliency's autograd.grad.
-        counter.mod_tracker.__exit__(None, None, None)
-        function(*arguments, **options)
+    counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # which does attention and the layers around it in one step
+    try:
+        with counter:
+            # Per-module counts aren't needed, and the hooks that keep them reject the saliency's autograd.grad.
+            counter.mod_tracker.__exit__(None, None, None)
+            function(*arguments, **options)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     return counter.get_total_flops() // 2  # a multiplication and an addition each
 
 
+# Shapes in, floating-point operations out, of what torch's counter doesn't know.
+
+
 def _bag_flops(table: torch.Size, indices: torch.Size, *_: object, **__: Any) -> int:
-    """Of a weighted sum of rows of a table, which torch's counter doesn't know."""
+    """A weighted sum of rows of a table."""
     return 2 * indices[0] * table[1]
+
+
+def _vector_flops(matrix: torch.Size, *_: object, **__: Any) -> int:
+    """A matrix times a vector, or a vector times another."""
+    return 2 * matrix.numel()
+
+
+def _added_vector_flops(_added: torch.Size, matrix: torch.Size, *_: object, **__: Any) -> int:
+    return 2 * matrix.numel()
+
+
+def _recurrent_flops(steps: torch.Size, by_input: torch.Size, by_state: torch.Size, *_: object, **__: Any) -> int:
+    """One layer, in one direction, of a recurrent network: steps (T, B, C) or (B, T, C), and its two matrices."""
+    return 2 * steps[0] * steps[1] * (by_input.numel() + by_state.numel())
+
+
+def _attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: Any) -> int:
+    """Scaled dot products (..., S, E) with (..., T, E), and the sums of values (..., T, V) that they weight."""
+    return 2 * query[:-1].numel() * key[-2] * (query[-1] + value[-1])
+
+
+_FORMULAS = {
+    torch.ops.aten._embedding_bag_forward_only: _bag_flops,
+    torch.ops.aten.mv: _vector_flops,
+    torch.ops.aten.dot: _vector_flops,
+    torch.ops.aten.addmv: _added_vector_flops,
+    torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+}

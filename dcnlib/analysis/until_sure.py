@@ -61,9 +61,9 @@ class Point:
 
 
 @torch.no_grad()
-def collect_answers(model: nn.Module, data: Data, *, max_k: int = 16, batch_size: int = 50) -> Answers:
+def collect_answers(model: nn.Module, data: Data, *, max_k: int | None = None, batch_size: int = 50) -> Answers:
     """The answers of a network, in eval mode and on its own device, to all of a data set, at the ends of the rounds of
-    1, 2, 4, ... patches up to max_k, and with none.
+    1, 2, 4, ... patches up to max_k (by default 16, or all cells if there are fewer), and with none.
 
     Raises TypeError for a model without patches, ValueError for an empty data set and for images outside [0, 1].
     """
@@ -124,22 +124,21 @@ def evaluate_until_sure(
     network = patch_network(model)
     if len(data) == 0:
         raise ValueError("there is nothing to evaluate: the data set is empty")
-    threshold = network.entropy_below if entropy_below is None else entropy_below
     device, costs = next(model.parameters()).device, {0: 0}
     used: list[Tensor] = []
     right: list[Tensor] = []
     with evaluation_mode(model):
         for images, labels in evaluation_batches(data, batch_size):
-            look = model.adaptive(images.to(device), threshold, max_k=max_k, **options)  # type: ignore[operator]
+            look = model.adaptive(images.to(device), entropy_below, max_k=max_k, **options)  # type: ignore[operator]
             if not used:
-                how = {"rounds": None, "anew": False, **options}
-                cells = look.saliency[0].numel()
-                rounds = make_plan(threshold, max_k, how["rounds"], how["anew"], cells).rounds
+                policy, how = options.get("policy"), {name: options[name] for name in options if name != "policy"}
+                plan = network.plan(look.saliency[0].numel(), entropy_below, max_k, **how)
                 shape = (images.shape[1], images.shape[2], images.shape[3])
-                costs = dict(zip((0, *rounds), count_rounds(model, rounds, shape, anew=how["anew"]), strict=True))
+                counted = count_rounds(model, plan.rounds, shape, anew=plan.anew, policy=policy)
+                costs = dict(zip((0, *plan.rounds), counted, strict=True))
             used.append(look.patches_used.cpu())
             right.append((look.logits.argmax(-1).cpu() == labels).reshape(len(labels), -1).all(1))
     patches, all_right = torch.cat(used), torch.cat(right)
     each = np.asarray([costs[int(k)] for k in patches], dtype=np.float64)
     rate = ErrorRate(int((~all_right).sum()), len(all_right))
-    return Point(float(patches.double().mean()), float(each.mean()), mean_interval(each), rate, threshold)
+    return Point(float(patches.double().mean()), float(each.mean()), mean_interval(each), rate, plan.entropy_below)

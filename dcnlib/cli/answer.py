@@ -27,7 +27,7 @@ SOME_PICTURES_FAILED = 1
 LIGHT_OR_DARK = create_mutex_group(required=False, title="light or dark")
 InRuntime = Annotated[Runtime | None, by_default("torch, or what an exported file is made for")]
 Nats = Annotated[float | None, by_default("the one that came with the weights", metavar="NATS")]
-MostPatches = Annotated[int | None, by_default("16", metavar="INT")]
+MostPatches = Annotated[int | None, by_default("those of the calibration, or 16", metavar="INT")]
 Patches = Annotated[int | None, by_default("the model's own number", metavar="INT", aliases=["--patches"])]
 
 
@@ -111,20 +111,25 @@ def _caption(prediction: Prediction) -> list[str]:
 
 
 def _places(save: Path | None, pictures: Sequence[Path]) -> list[Path | None]:
-    """Where each picture is drawn: in a file, if there is one picture, or else in a folder, under its own name.
+    """Where each picture is drawn: in a file, if there is one picture, or else in a folder, under its own name, or one
+    of a number more where that is a picture's already.
 
-    Raises ValueError for a file that isn't a PNG or that is to hold several pictures.
+    Raises ValueError for a file that isn't a PNG, that is to hold several pictures, or that is the picture itself.
     """
     if save is None:
         return [None] * len(pictures)
+    given = {path.resolve() for path in pictures}
     if save.suffix and not save.is_dir():
         if save.suffix.lower() != ".png" or len(pictures) > 1:
             raise ValueError(f"--save takes a name that ends in .png for one picture, or a folder for many, got {save}")
+        if save.resolve() in given:
+            raise ValueError(f"--save would write the drawing over the picture {save}: give another name")
         return [save]
     places: list[Path | None] = []
     for path in pictures:
         names = (f"{path.stem}{'' if number == 1 else f'-{number}'}.png" for number in itertools.count(1))
-        places.append(next(save / name for name in names if save / name not in places))
+        free = (save / name for name in names)
+        places.append(next(place for place in free if place not in places and place.resolve() not in given))
     return places
 
 

@@ -23,7 +23,7 @@ def calibrate(
     multiplications: Budget = None,
     error: Budget = None,
     milliseconds: Budget = None,
-    max_k: int = 16,
+    max_k: Annotated[int | None, by_default("16, or all cells if there are fewer", metavar="INT")] = None,
     batch_size: int = 50,
     split: Annotated[str | None, by_default("validation", metavar="NAME")] = None,
     source: Annotated[str | None, by_default("the one that the model was trained on", metavar="NAME")] = None,

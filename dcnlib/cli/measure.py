@@ -148,6 +148,8 @@ def _measuring(what: str) -> None:
 
 
 def _keep(record: Record, run_dir: Path | None) -> None:
-    run = Run(run_dir or Path("runs") / record["name"])
+    # A model of a stranger's brings its own name.
+    name = "".join(letter if letter.isalnum() or letter in " ._-" else "-" for letter in record["name"]).lstrip(".")
+    run = Run(run_dir or Path("runs") / name)
     run.save_record(record)
     print(f"\nkept in {run.folder}")

@@ -45,6 +45,21 @@ class PictureOptions:
         folder = PictureFolder(model.data, size=_size(self.size), channels=self.channels, **options)
         return replace(model.spec, task=OwnPicturesTask.of(folder)), folder
 
+    def named(self) -> dict[str, str | int]:
+        """What a run's name tells of them, beside what the task tells."""
+        augment = ("".join(letter for letter in text if letter.isalnum()) for text in self.augment)
+        told: dict[str, str | int | None] = {
+            "size": self.size,
+            "channels": self.channels,
+            "augment": "-".join(augment) or None,
+        }
+        return {option: value for option, value in told.items() if value is not None}
+
+
+def name_of(folder: PictureFolder) -> str:
+    """What pictures of one's own are called in names of runs: as their folder, or as their table without its ending."""
+    return folder.place.name if folder.place.is_dir() else folder.place.stem
+
 
 def _size(text: str | None) -> tuple[int, int] | None:
     """Height and width of a size as people write it."""
@@ -57,7 +72,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 def fit_for(folder: PictureFolder, augment: Sequence[str], settings: TrainingSettings) -> TrainingSettings:
-    """The settings, if nobody chose others, with batches that the training pictures fill, and with processes that make
+    """The settings, where they are as usual, with batches that the training pictures fill, and with processes that make
     batches beside the training, where pictures aren't kept decoded or many are augmented."""
     usual, count = TrainingSettings(), len(folder.images("train"))
     if settings.batch_size == usual.batch_size:

@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 
 from dcnlib.cli.model_options import DATA, check_data
 from dcnlib.cli.options import Device, Flag, Root, by_default, flag, one_of
+from dcnlib.cli.own_pictures import fit_for, name_of
 from dcnlib.data.image_folder import PictureFolder
 from dcnlib.models.grid import SpecJob, grid, run_name
 from dcnlib.models.own_pictures import OwnPicturesTask
@@ -94,20 +95,28 @@ def status_table(statuses: Sequence[JobStatus]) -> str:
 
 
 def _of_models(
-    models: Sequence[str], data: str, options: dict[str, tuple[Any, ...]], *, source: str | None, **how: Any
+    models: Sequence[str],
+    data: str,
+    options: dict[str, tuple[Any, ...]],
+    *,
+    source: str | None,
+    root: Path | None,
+    **how: Any,
 ) -> list[SpecJob]:
     if not models:
         return []
     check_data(data)
-    usual, of = TrainingSettings(), None
-    if data in TASKS:
-        task = TASKS[data]()
+    folder = None if data in TASKS else PictureFolder(data)
+    if folder is None:
+        task, of = TASKS[data](), None
+    elif source is not None or root is not None:
+        raise ValueError("--source and --root are not for pictures of your own: --data says where they are")
     else:
-        folder = PictureFolder(data)
-        task, of, how["root"] = OwnPicturesTask.of(folder), folder.place.stem, folder.place
-    bases = [SpecJob(name=kind, spec=SPECS[kind](task=task), settings=usual, source=source, **how) for kind in models]
-    jobs = grid(bases, options)
-    return [replace(job, name=run_name(job.spec, job.settings, source=source, of=of)) for job in jobs]
+        task, of, root = OwnPicturesTask.of(folder), name_of(folder), folder.place
+    how |= {"settings": TrainingSettings(), "source": source, "root": root}
+    jobs = grid([SpecJob(name=kind, spec=SPECS[kind](task=task), **how) for kind in models], options)
+    jobs = [replace(job, name=run_name(job.spec, job.settings, source=source, of=of)) for job in jobs]
+    return jobs if folder is None else [replace(job, settings=fit_for(folder, (), job.settings)) for job in jobs]
 
 
 def _of_experiments(

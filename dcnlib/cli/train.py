@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from dcnlib.cli.model_options import ModelOptions
 from dcnlib.cli.options import Device, Flag, Root, by_default, one_of
-from dcnlib.cli.own_pictures import PictureOptions, fit_for
+from dcnlib.cli.own_pictures import PictureOptions, fit_for, name_of
 from dcnlib.data.house_numbers.images import COMPOSED
 from dcnlib.models.grid import run_name
 from dcnlib.models.pretrained import load_trained
@@ -64,9 +64,9 @@ def train(
         if source is not None or root is not None:
             raise ValueError("--source and --root are not for pictures of your own: --data says where they are")
         load, options = folder.images, {"augment": pictures.augment}
-        name = name or run_name(spec, settings, of=folder.place.stem)
+        name = name or run_name(spec, settings, of=name_of(folder), also=pictures.named())
         settings = fit_for(folder, pictures.augment, settings)
-        print(folder, flush=True)
+        print(f"{folder}\nbatches of {settings.batch_size}, {settings.workers} workers", flush=True)
     run = Run(run_dir or Path("runs") / name)
     test_data = load("test") if test else None  # a missing one is told before training
     trained = seeded_model(spec, settings)
@@ -132,9 +132,10 @@ def experiment(
     if not names:
         raise ValueError(f"name at least one of {', '.join(EXPERIMENTS)}, or all")
     chosen = list(EXPERIMENTS) if "all" in names else names
-    for task in {find_experiment(name).spec.task for name in chosen}:  # what is missing is told before training
+    found = map(find_experiment, chosen)
+    for task, source in {(one.spec.task, one.source) for one in found}:  # what is missing is told before training
         for split in ("validation", "test"):
-            task.load(split)
+            task.load(split, source=source)
     for name in chosen:
         print(f"== {name}", flush=True)
         _, record = run_experiment(name, profile="paper", device=device, precision=precision, **_reporting())

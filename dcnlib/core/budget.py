@@ -83,6 +83,7 @@ def make_plan(
     else:
         max_k = min(MAX_K, cells) if max_k is None else max_k
         check_k(max_k, cells)
+        max_k = int(max_k)  # numpy's whole numbers have no bit_length
         doubling = (2**n for n in range(max_k.bit_length()))
         rounds = (*(k for k in doubling if k < max_k), max_k) if max_k else ()
     if entropy_below == 0 and not anew:
@@ -139,10 +140,10 @@ def look_until_sure(
             break
         if before == 0 or plan.anew:
             look = first.after(left, passes)
-            scores = score(look).flatten(1)
-            # Where an image was looked at already, it isn't looked at again.
-            scores = scores.scatter(1, order[:, :before], -math.inf)
-            chosen = select_patches(scores.unflatten(1, (rows, columns)), plan.max_k - before)
+            chosen = select_patches(score(look), plan.max_k)
+            # Where an image was looked at already, it isn't looked at again, whatever the score.
+            again = (chosen[:, :, None] == order[:, None, :before]).any(-1)
+            chosen = chosen.gather(1, again.int().argsort(dim=1, stable=True))[:, : plan.max_k - before]
             order = torch.cat([order[:, :before], chosen], dim=1)
             saliency[left] = look.saliency
         new = order[:, before:after]

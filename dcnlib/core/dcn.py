@@ -78,7 +78,9 @@ class DynamicCapacityNetwork(CheckedNetwork):
         self.hint = hint
         self.first_share = first_share
         self.training_k: TrainingK = training_k
-        self.entropy_below: float | None = None  # the threshold that was calibrated for `adaptive`
+        # What was calibrated for `adaptive`: the threshold, and the most patches that it holds for.
+        self.entropy_below: float | None = None
+        self.max_k: int | None = None
         self._strips: Strips | None = None  # how the coarse layers run on large images, once there was one
         if image_shape is not None:
             check_k(k, self._count_cells(image_shape))
@@ -185,9 +187,10 @@ class DynamicCapacityNetwork(CheckedNetwork):
         """Look at each of the images (B, C, H, W) until its entropy is below a threshold, with at most max_k patches.
 
         entropy_below: in nats, by default the calibrated one, `.entropy_below`; 0 is max_k patches for all, infinity
-        none. The patches come in rounds, whose last makes max_k (by default 16): 1, 2, 4, ... in all after each, unless
-        `rounds` says otherwise. An image that is sure leaves the batch. anew: choose by the saliency of the map as it
-        is at each round, not by the first one alone. No image's answer depends on its batch mates. For eval mode.
+        none. The patches come in rounds, whose last makes max_k (by default the calibrated `.max_k`, without one 16):
+        1, 2, 4, ... in all after each, unless `rounds` says otherwise. An image that is sure leaves the batch. anew:
+        choose by the saliency of the map as it is at each round, not by the first one alone. No image's answer depends
+        on its batch mates. For eval mode.
 
         Raises TypeError or ValueError for what doesn't fit together, and for image values outside [0, 1].
         """
@@ -197,8 +200,22 @@ class DynamicCapacityNetwork(CheckedNetwork):
             raise ValueError("looking until sure is for eval mode: call model.eval() first")
         channels, height, width = images.shape[1:]
         cells = self._count_cells((channels, height, width))
+        return self.follow(images, self.plan(cells, entropy_below, max_k, rounds=rounds, anew=anew), policy)
+
+    def plan(
+        self,
+        cells: int,
+        entropy_below: float | None = None,
+        max_k: int | None = None,
+        *,
+        rounds: Sequence[int] | None = None,
+        anew: bool = False,
+    ) -> Plan:
+        """The plan that `adaptive` follows on a map of so many cells. Raises as it does."""
         entropy_below = self.entropy_below if entropy_below is None else entropy_below
-        return self.follow(images, make_plan(entropy_below, max_k, rounds, anew, cells), policy)
+        if max_k is None and rounds is None and self.max_k is not None:
+            max_k = min(self.max_k, cells)
+        return make_plan(entropy_below, max_k, rounds, anew, cells)
 
     def patch_boxes(self, look: Attention) -> Tensor:
         """The boxes of a look, as they were asked for before this release."""
@@ -317,7 +334,7 @@ class DynamicCapacityNetwork(CheckedNetwork):
 
     def _scores(self, first: FirstLook, policy: str | Policy | None) -> Tensor:
         batch, _, rows, columns = first.coarse_map.shape
-        scores = (self.policy if policy is None else resolve_policy(policy))(first)
+        scores = resolve_policy(self.policy if policy is None else policy)(first)
         if isinstance(scores, Tensor) and scores.shape != (batch, rows, columns):
             raise ValueError(f"the policy must score {(rows, columns)} cells, got {tuple(scores.shape)}")
         return scores

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from itertools import product
 from operator import index
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor, nn
 
 Pair = tuple[int, int]  # down and across
+MOST_TRIALS = 2500  # of shapes of a patch
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,12 @@ def receptive_field(layers: nn.Module) -> Geometry:
     for axis in (0, 1):
         stride, offset, size = 1, 0, 1
         for layer in flatten(layers):
-            if isinstance(layer, _WINDOWED):
+            if _is_one_of(layer, _WINDOWED):
                 kernel, step, (before, _), dilation = _window(layer, axis)
                 size += dilation * (kernel - 1) * stride
                 offset -= before * stride
                 stride *= step
-            elif not isinstance(layer, _POINTWISE):
+            elif not _is_one_of(layer, _POINTWISE):
                 raise CannotReadOff(
                     f"what a cell sees can't be read off {type(layer).__name__}: use a sequence of convolutions and "
                     "pools, or give geometry=Geometry(stride, offset, size)"
@@ -120,16 +122,16 @@ def output_size(layers: nn.Module, size: int, axis: int = 0) -> int:
     axis: 0 for the height, 1 for the width.
     """
     for layer in flatten(layers):
-        if isinstance(layer, _WINDOWED):
+        if _is_one_of(layer, _WINDOWED):
             kernel, step, (before, after), dilation = _window(layer, axis)
             size = (size + before + after - dilation * (kernel - 1) - 1) // step + 1
             if size < 1:
                 return 0  # at once, since the padding of a later layer would seem to make up for it
-        elif isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
-            wanted = layer.output_size
+        elif _is_one_of(layer, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)):
+            wanted: Any = layer.output_size
             side = wanted[axis] if isinstance(wanted, tuple) else wanted
             size = size if side is None else side
-        elif not isinstance(layer, (*_POINTWISE, nn.Flatten)):
+        elif not _is_one_of(layer, (*_POINTWISE, nn.Flatten)):
             raise CannotReadOff(
                 f"the output size of {type(layer).__name__} can't be worked out: use a sequence of convolutions and "
                 "pools, or give geometry=Geometry(stride, offset, size)"
@@ -166,6 +168,20 @@ def extended_to_one_vector(field: Geometry, made_of: Callable[[int, int], Pair])
     made_of: height and width of a patch -> rows and columns of the map that they make of it. Raises ValueError if no
     patch up to four times the field makes one vector.
     """
+    extension = _equal_extension(field, made_of) or _any_extension(field, made_of)
+    if extension is None:
+        high, wide = field.sizes
+        least, most = _told((high, wide)), _told((4 * high, 4 * wide))
+        raise ValueError(
+            f"a coarse cell sees {least} pixels, but the fine layers map no patch of {least}..{most} pixels that was "
+            "tried to one vector: change them, or give geometry=Geometry(stride, offset, size)"
+        )
+    down, across = extension
+    return field.extended((down // 2, across // 2), (down - down // 2, across - across // 2))
+
+
+def _equal_extension(field: Geometry, made_of: Callable[[int, int], Pair]) -> Pair | None:
+    """Of each axis the least extension that makes one row, or column, of patches that grow equally down and across."""
     high, wide = field.sizes
     extensions: dict[int, int] = {}
     for extension in range(3 * max(high, wide) + 1):
@@ -173,13 +189,15 @@ def extended_to_one_vector(field: Geometry, made_of: Callable[[int, int], Pair])
             if count == 1:
                 extensions.setdefault(axis, extension)
         if len(extensions) == 2:
-            down, across = extensions[0], extensions[1]
-            return field.extended((down // 2, across // 2), (down - down // 2, across - across // 2))
-    raise ValueError(
-        f"a coarse cell sees {_told(field.sizes)} pixels, but the fine layers map no patch of {_told(field.sizes)}.."
-        f"{_told((4 * high, 4 * wide))} pixels to one vector: change them, or give geometry=Geometry(stride, offset, "
-        "size)"
-    )
+            return extensions[0], extensions[1]
+    return None
+
+
+def _any_extension(field: Geometry, made_of: Callable[[int, int], Pair]) -> Pair | None:
+    """The smallest patch that makes one vector, for layers that take no patch but of one shape, such as linear ones."""
+    high, wide = field.sizes
+    shapes = sorted(product(range(3 * high + 1), range(3 * wide + 1)), key=lambda pair: (sum(pair), pair))
+    return next((pair for pair in shapes[:MOST_TRIALS] if made_of(high + pair[0], wide + pair[1]) == (1, 1)), None)
 
 
 def flatten(layers: nn.Module) -> Iterator[nn.Module]:
@@ -191,7 +209,12 @@ def flatten(layers: nn.Module) -> Iterator[nn.Module]:
         yield layers
 
 
-def _window(layer: nn.Module, axis: int) -> tuple[int, int, Pair, int]:
+def _is_one_of(layer: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Whether a module runs as one of these classes does: a class of one's own that derives from it may do more."""
+    return any(isinstance(layer, kind) and type(layer).forward is kind.forward for kind in kinds)
+
+
+def _window(layer: Any, axis: int) -> tuple[int, int, Pair, int]:
     """Kernel, stride, padding before and after, and dilation of a convolution or pool, down or across."""
     if getattr(layer, "ceil_mode", False):
         raise CannotReadOff(f"ceil_mode is not supported: {layer}; give geometry=...")

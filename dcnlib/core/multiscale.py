@@ -161,6 +161,24 @@ class MultiScaleNetwork(nn.Module):
             return None
         return self.network.image_shape[0], self.pyramid.height, self.pyramid.width
 
+    @property
+    def entropy_below(self) -> float | None:
+        """The threshold that was calibrated for `adaptive`: the network's."""
+        return self.network.entropy_below if isinstance(self.network, DynamicCapacityNetwork) else None
+
+    @entropy_below.setter
+    def entropy_below(self, nats: float | None) -> None:
+        self.network.entropy_below = nats
+
+    @property
+    def max_k(self) -> int | None:
+        """The most patches that it was calibrated for: the network's."""
+        return self.network.max_k if isinstance(self.network, DynamicCapacityNetwork) else None
+
+    @max_k.setter
+    def max_k(self, most: int | None) -> None:
+        self.network.max_k = most
+
     def forward(self, images: Tensor, **options: Any) -> Tensor:
         """Class scores; `k`, `cells`, on the canvas' map, and `policy` are options of a Dynamic Capacity Network."""
         self._check_policy(options.get("policy"))

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from dcnlib.core.geometry import flatten
 from dcnlib.core.patches import gather_cells, replace_cells
-from dcnlib.core.saliency import attention_pass
+from dcnlib.core.saliency import attention_pass, probabilities
 from dcnlib.utils.tracing import traced_for
 
 BAND = 4096  # windows of one image that are worked on together
@@ -192,9 +192,9 @@ class QuickPasses(Passes):
             bias = None if self.top.linear.bias is None else self.top.linear.bias.to(dtype)
             coarse_logits = self.top.positions(F.linear(pooled, weight, bias))  # (B, L) or (B, P, L)
 
-            log_o = F.log_softmax(coarse_logits, dim=-1)
-            H = -(log_o.exp() * log_o).sum(-1, keepdim=True)  # of each position
-            by_logit = -log_o.exp() * (log_o + H)  # dH/dz_l = -o_l (log o_l + H)
+            o, log_o = probabilities(coarse_logits)
+            H = -(o * log_o).sum(-1, keepdim=True)  # of each position
+            by_logit = -o * (log_o + H)  # dH/dz_l = -o_l (log o_l + H)
             by_winner = (by_logit.flatten(1) @ weight) * (pooled > 0) * slope  # (B, F)
             return coarse_logits, H.flatten(1).sum(1), self._saliency(winner, by_winner)
 

@@ -1,5 +1,6 @@
 """The entropy of the coarse prediction, and its gradient at each cell of the coarse map (section 3.1)."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -17,9 +18,15 @@ def entropy(logits: Tensor) -> Tensor:
     """
     if logits.ndim not in (2, 3):
         raise ValueError(f"logits must have shape (B, L) or (B, P, L), got {tuple(logits.shape)}")
-    log_o = F.log_softmax(_at_least_float32(logits), dim=-1)
-    per_position = -(log_o.exp() * log_o).sum(-1)
+    o, log_o = probabilities(_at_least_float32(logits))
+    per_position = -(o * log_o).sum(-1)
     return per_position if logits.ndim == 2 else per_position.sum(1)
+
+
+def probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """o and log o of class scores (..., L). For a score of -infinity both are 0, since o log o tends to 0 with o."""
+    log_o = F.log_softmax(logits, dim=-1)
+    return log_o.exp(), log_o.masked_fill(log_o == -math.inf, 0)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import csv
 import io
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,8 +152,13 @@ def _from_table(table: Path) -> list[Entry]:
         raise ValueError(f"line {rows.line_num} of {table} can't be read: {error}") from error
     if len(read) > MOST_ROWS:
         raise ValueError(f"{table} has {len(read):,} rows, but at most {MOST_ROWS:,} can be read")
+    if twice := [column for column, count in Counter(header).items() if column and count > 1]:
+        raise ValueError(f"{table} has more than one column {' and '.join(twice)}")
     entries: dict[str, Entry] = {}
     for line, row in read:
+        if any(cell.strip() for cell in row[len(header) :]):
+            told = f"line {line} of {table} has {len(row)} cells, but {len(header)} columns have a name"
+            raise ValueError(f"{told}: put what holds a {rows.dialect.delimiter} in quotes")
         cells = dict(zip(header, map(str.strip, row), strict=False))
         if lacking := [column for column in COLUMNS if not cells.get(column)]:
             raise ValueError(f"line {line} of {table} says no {' and no '.join(lacking)}")

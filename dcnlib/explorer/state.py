@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from dcnlib.analysis.cost import count_multiplications, count_rounds
 from dcnlib.analysis.looks import PAPERS_POLICY, Answer, Look, answer_of, chance_of, look_at_cells, looks
-from dcnlib.core.budget import make_plan
 from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.geometry import Geometry
 from dcnlib.core.policies import POLICIES, FirstLook, Policy, oracle_scores
@@ -239,7 +238,7 @@ class Explorer:
         policy = _policy(choices.policy, subject, dcn.geometry)
         look = dcn.adaptive(subject.image[None], choices.entropy_below, policy=policy)
         patches = int(look.patches_used)
-        plan = make_plan(choices.entropy_below, None, None, False, look.saliency.numel())
+        plan = dcn.plan(look.saliency.numel(), choices.entropy_below)
         rounds = tuple(k for k in plan.rounds if k <= patches)
         return Sure(patches, look.doubt.item(), self._round_costs(choices.model, choices.policy, rounds)[-1])
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Self, TypeGuard
 
 import torch
@@ -67,11 +68,18 @@ def compile_frozen(function: Callable[[Tensor], Any], images: Tensor) -> Callabl
 
 
 def fold_norms(model: nn.Module) -> None:
-    """Replace each convolution and its batch norm, in sequence, by one convolution (in place, for eval mode)."""
+    """Replace each convolution and its batch norm, in sequence, by one convolution (in place, for eval mode).
+
+    Only where that is what runs: in sequences that run in order, and of modules as torch has them, without hooks.
+    """
     for sequence in [part for part in model.modules() if isinstance(part, nn.Sequential)]:
-        for first, second in zip(sequence.named_children(), list(sequence.named_children())[1:], strict=False):
-            (conv_name, conv), (norm_name, norm) = first, second
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
+        if type(sequence).forward is not nn.Sequential.forward:
+            continue
+        steps = [(name, part) for name, part in sequence._modules.items() if part is not None]  # repeated ones, too
+        for (conv_name, conv), (norm_name, norm) in pairwise(steps):
+            if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None:
+                continue
+            if _is_as_torch_has_it(conv) and _is_as_torch_has_it(norm):
                 setattr(sequence, conv_name, fuse_conv_bn_eval(conv, norm))
                 setattr(sequence, norm_name, nn.Identity())
 
@@ -120,6 +128,11 @@ def multiply_small_convolutions(model: nn.Module, images: Tensor) -> None:
 
 
 def _is_plain(part: nn.Module) -> TypeGuard[nn.Conv2d]:
-    if type(part) is not nn.Conv2d or isinstance(part.padding, str):
+    if not isinstance(part, nn.Conv2d) or not _is_as_torch_has_it(part) or isinstance(part.padding, str):
         return False
     return part.dilation == (1, 1) and part.groups == 1 and part.padding_mode == "zeros"
+
+
+def _is_as_torch_has_it(part: nn.Conv2d | nn.BatchNorm2d) -> bool:
+    """Whether it does what its weights say: no class of one's own, and no hook that makes them anew at each call."""
+    return type(part) in (nn.Conv2d, nn.BatchNorm2d) and not (part._forward_hooks or part._forward_pre_hooks)

@@ -101,10 +101,10 @@ def export_model(
     model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
     if calibration is not None:
         check_images(model, calibration, shape)
-    fold_norms(model)
     graph, inputs, names = _graph_of(model, torch.Size(shape), k, part, outputs)
     with torch.no_grad():
         results = graph(*inputs.values())
+    fold_norms(model)
     target: Any = "torch" if to == "pt2" else "onnx"
     program = trace(graph, inputs, target)
     about = {

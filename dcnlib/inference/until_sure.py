@@ -89,4 +89,4 @@ def _both(model: DynamicCapacityNetwork, k: int) -> tuple[SingleCapacityNetwork,
     """The network of the first prediction alone, and the whole with k patches, sharing the model's layers."""
     closer = copy.copy(model)
     closer.k = k
-    return SingleCapacityNetwork(layers=model.coarse, top=model.top, image_shape=model.image_shape).eval(), closer
+    return SingleCapacityNetwork(layers=model.coarse, top=model.top, image_shape=model.image_shape), closer

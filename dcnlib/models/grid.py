@@ -68,9 +68,11 @@ def run_name(
     source: str | None = None,
     composed: float = COMPOSED,
     of: str | None = None,
+    also: Mapping[str, str | int] = {},
 ) -> str:
     """A name for a run that no run of another model, other settings or other images has: the task (or `of` what it is,
-    for pictures of one's own) and the kind of model, the number of patches, and whatever else isn't as usual."""
+    for pictures of one's own) and the kind of model, the number of patches, and whatever else isn't as usual, `also`
+    what neither of them tells."""
     patches = {"k": spec.options()["k"]} if "k" in spec.options() else {}
     told = patches | _differences(spec, type(spec)(task=spec.task)) | _chosen(spec.task)
     told |= _differences(settings, TrainingSettings())
@@ -78,6 +80,7 @@ def run_name(
         told["source"] = source
     if composed != COMPOSED:
         told["composed"] = composed
+    told |= also
     task = f"{of}-" if of else "" if spec.task == CLUTTERED_MNIST else f"{spec.task.name}-"
     return _name(task + spec.kind, told)
 

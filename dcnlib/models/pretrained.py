@@ -10,6 +10,7 @@ from torch import nn
 from dcnlib.core.budget import check_threshold
 from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.multiscale import MultiScaleNetwork
+from dcnlib.core.selection import check_k
 from dcnlib.models.specs import (
     CoarseSpec,
     DCNSpec,
@@ -142,17 +143,18 @@ Source = str | Path | Trained
 
 
 def load_trained(source: Source) -> Trained:
-    """A trained model from the name of a shipped one, the folder of a finished run, or a file of weights beside its
-    record (`record.json` in its folder, or a JSON file of its own name). One that is loaded already stays as it is.
+    """A trained model from the name of a shipped one (a str; a Path is always a place), the folder of a finished run,
+    or a file of weights beside its record (`record.json` in its folder, or a JSON file of its own name). One that is
+    loaded already stays as it is.
 
     Raises FileNotFoundError, or ValueError for an unknown name, an exported or a damaged file, and weights of another
     model than the record says. Nothing in the files is executed.
     """
     if isinstance(source, Trained):
         return source
-    if str(source) in PRETRAINED:
-        name = str(source)
-        return _load(name, load_record(name), PACKAGE / "weights" / f"{name}.safetensors", f"the record of {name}")
+    if isinstance(source, str) and source in PRETRAINED:
+        weights = PACKAGE / "weights" / f"{source}.safetensors"
+        return _load(source, load_record(source), weights, f"the record of {source}")
     path = user_path(source)
     if path.is_dir():
         run = Run(path)
@@ -240,13 +242,15 @@ def _load(name: str, record: Record, weights: Path, told_by: str) -> Trained:
 
 
 def _take_threshold(record: Record, model: nn.Module, told_by: str) -> None:
-    """Give a network the threshold that its record was calibrated to, which `adaptive` stops at."""
+    """Give a network the threshold that its record was calibrated to, which `adaptive` stops at, and the most patches
+    that it was calibrated for."""
     if "until_sure" not in record:
         return
     try:
         entropy_below = check_threshold(float(record["until_sure"]["entropy_below"]))
+        check_k(max_k := record["until_sure"]["max_k"])
     except (TypeError, ValueError, KeyError) as error:
         raise ValueError(f"{told_by} holds no threshold where it says that it does: {error!r}") from error
     network = model.network if isinstance(model, MultiScaleNetwork) else model
     if isinstance(network, DynamicCapacityNetwork):
-        network.entropy_below = entropy_below
+        network.entropy_below, network.max_k = entropy_below, max_k

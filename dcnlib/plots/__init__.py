@@ -210,10 +210,11 @@ def show_attention(
     )
     width = attention.coarse_map.shape[3]
     for b, row in enumerate(grid):
-        k = attention.cells.shape[1]
-        show_patch_places(row[0], images[b], attention.cells[b], model.geometry, width, f"image and its {k} patches")
+        own = attention.cells[b] >= 0  # behind the last patch of an image that has fewer than others
+        cells, title = attention.cells[b][own], f"image and its {int(own.sum())} patches"
+        show_patch_places(row[0], images[b], cells, model.geometry, width, title)
         show_map(row[1], attention.saliency[b], f"saliency (entropy {attention.entropy[b]:.2f} nats)", covered=covered)
-        show_patches(row[2], attention.patches[b], "patches, most salient first")
+        show_patches(row[2], attention.patches[b][own], "patches, most salient first")
         before, after = attention.coarse_logits[b], attention.logits[b]
         title = f"{int(before.argmax())} before, {int(after.argmax())} after, truth {int(labels[b])}"
         show_prediction(row[3], before, after, int(labels[b]), title)

@@ -19,8 +19,10 @@ from dcnlib.plots.training import plot_agreement, plot_lengths
 
 @torch.no_grad()
 def film_of_patches(model: DynamicCapacityNetwork, image: Tensor, label: int, *, most: int = 32) -> bytes:
-    """A GIF of an image (C, H, W) with 0, 1, ..., `most` patches: what they see, the refined map (similar vectors in
-    similar colours), the first prediction and the refined one, and the entropy of each."""
+    """A GIF of an image (C, H, W) with 0, 1, ..., `most` patches, or with as many as there are if these are fewer: what
+    they see, the refined map (similar vectors in similar colours), the first prediction and the refined one, and the
+    entropy of each."""
+    most = min(most, model.attend(image[None], k=0).saliency.numel())
     look = model.attend(image[None], k=most)
     logits = [*model.sweep(image[None], range(most + 1), cells=look.cells).values()]
     doubt = [entropy(scores).item() for scores in logits]

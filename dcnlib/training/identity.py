@@ -18,7 +18,10 @@ from dcnlib.utils.weights import digest_of, plain_name, weights_of
 # What an identity says beyond what every record says; records of earlier versions lack it.
 NEWER = ("architecture", "frozen", "digests")
 # What doesn't change a result, such as where pictures lie, or came later.
-BESIDE = {("settings", "workers"), ("data", "test"), ("data.train", "folder"), ("data.validation", "folder")}
+BESIDE = {
+    *(("settings", "workers"), ("data", "test"), ("data.train", "folder"), ("data.validation", "folder")),
+    *(("data.train", "skipped"), ("data.validation", "skipped")),  # what is no picture teaches nothing
+}
 # Settings that came later, with what runs had before.
 LATER = {("settings", "deterministic"): False}
 

@@ -1,5 +1,6 @@
 """Jobs: runs that are trained somewhere, by whichever process takes them, and what their folders tell of them."""
 
+import json
 import threading
 import time
 import traceback
@@ -109,6 +110,7 @@ class JobFolder:
     def prepare(self, job: Job) -> None:
         """Say in the folder what the job is. Raises ValueError if it is another one's."""
         told = {"name": job.name, "model": job.describe(), "settings": asdict(job.settings), "test": job.test}
+        told = json.loads(json.dumps(told))  # as it will be read again: a tuple is a list there
         kept = self._read(self.job_path, JOB_PARTS) if self.job_path.is_file() else told
         parts = ("name", "model", "settings")
         # A job of an earlier version says nothing of settings that came later.

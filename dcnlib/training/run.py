@@ -92,14 +92,18 @@ class Run:
         return current().from_first(lambda: self._test(model, test_data, ways))
 
     def _test(self, model: nn.Module, test_data: Any, ways: Mapping[str, Mapping[str, Any]] | None) -> Record:
-        record = self.read_record(needed=("data", "settings.seed"))
-        record["data"]["test"] = test_data.describe()
-        seed = record["settings"]["seed"]
+        seed = self.read_record(needed=("data", "settings.seed"))["settings"]["seed"]
         ways = getattr(model, "ways", {}) if ways is None else ways
         seed_everything(seed)  # a model that chooses at random draws the same whenever it is tested
-        record["test"] = evaluate(model, test_data).as_record()
+        found = evaluate(model, test_data).as_record()
+        found_ways = {}
         for way, options in ways.items():
             seed_everything(seed)
-            record.setdefault("test_ways", {})[way] = evaluate(model, test_data, **options).as_record()
+            found_ways[way] = evaluate(model, test_data, **options).as_record()
+
+        record = self.read_record(needed=("data",))  # anew: others may have kept something there meanwhile
+        record["data"]["test"], record["test"] = test_data.describe(), found
+        if found_ways:
+            record["test_ways"] = record.get("test_ways", {}) | found_ways
         self.save_record(record)
         return record

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.stats import t
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from dcnlib import count_multiplications
 from dcnlib.analysis.budgets import budget_curves, calibrate
@@ -190,3 +191,36 @@ def test_stops_are_compared_at_equal_cost(dcn, data):
         assert record[other]["multiplications"] == pytest.approx(usual, rel=0.1)
     assert [row["k"] for row in doubt_record(answers)] == [0, 1, 2, 4, 6]
     json.dumps([record, doubt_record(answers)], allow_nan=False)
+
+
+@pytest.mark.parametrize("scales", [1, 2])
+def test_a_calibrated_network_keeps_to_its_budget_by_itself(scales):
+    torch.manual_seed(0)
+    model = DCNSpec(task=HouseNumbersTask(scales=scales)).build().eval()
+    data = HouseNumbersTask(scales=scales).smoke("validation")
+    few, many = (count_rounds(model, (1, 2)[:n])[-1] for n in (1, 2))
+    found = calibrate(model, data, multiplications=(few + many) / 2, max_k=2)
+    model.entropy_below, model.max_k = found.entropy_below, found.max_k
+    done = evaluate_until_sure(model, data)
+    assert done.multiplications == pytest.approx(found.point.multiplications)
+    assert done.multiplications <= (few + many) / 2
+    assert model.adaptive(data[[0, 1]][0], 0.0).patches_used.tolist() == [2, 2]
+    assert model.adaptive(data[[0, 1]][0], 0.0, max_k=np.int64(3)).patches_used.tolist() == [3, 3]
+
+
+def test_fewer_cells_than_patches_are_all_looked_at(make_dcn):
+    dcn = make_dcn(image_shape=None).float()
+    images = torch.rand(8, 1, 7, 7)
+    data = TensorDataset(images, torch.arange(8) % 4)
+    assert collect_answers(dcn, data).ks == (0, 1, 2, 4, 8, 9)
+    assert calibrate(dcn, data, error=1.0).max_k == 9
+
+
+def test_the_policy_of_the_call_is_what_is_paid_for(dcn, data):
+    costs = {
+        policy: evaluate_until_sure(dcn, data, 0.0, max_k=3, policy=policy).multiplications
+        for policy in ("random", "class-score-gradient")
+    }
+    for policy, cost in costs.items():
+        assert cost == count_rounds(dcn, (3,), policy=policy)[-1]
+    assert costs["random"] < costs["class-score-gradient"]

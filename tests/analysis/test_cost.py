@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from dcnlib import CoarseLayers, DynamicCapacityNetwork, FineLayers, TopLayers, count_multiplications
+from dcnlib import (
+    CoarseLayers,
+    DynamicCapacityNetwork,
+    FineLayers,
+    SingleCapacityNetwork,
+    TopLayers,
+    count_multiplications,
+)
 from dcnlib.core.policies import POLICIES
 from dcnlib.models.specs import SPECS, CoarseSpec, DCNSpec, PerturbedTopKSpec, SoftAttentionSpec
 
@@ -114,3 +121,49 @@ def test_an_unknown_model_or_image_shape_is_refused():
         count_multiplications(model)
     with pytest.raises(ValueError, match=r"0\.\.529"):
         count_multiplications(model, (1, 100, 100), k=530)
+
+
+class Reads(nn.Module):
+    """Runs layers on the cells of a map (B, D, s1, s2) as a sequence (B, T, D), and takes the mean."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, feature_map):
+        sequence = feature_map.flatten(2).transpose(1, 2)
+        made = self.layers(sequence)
+        return (made[0] if isinstance(made, tuple) else made).mean(1)
+
+
+class Attends(nn.Module):
+    def forward(self, sequence):
+        heads = sequence.unflatten(2, (2, 12)).transpose(1, 2)  # (B, 2, T, 12)
+        return nn.functional.scaled_dot_product_attention(heads, heads, heads).transpose(1, 2).flatten(2)
+
+
+class ByVector(nn.Module):
+    def forward(self, sequence):
+        return (sequence[0] @ sequence[0, 0])[None, :, None]
+
+
+CELLS, DEPTH = 23 * 23, 24
+ENCODER = 4 * DEPTH**2 + 2 * DEPTH * 64 + 2 * CELLS * DEPTH  # of a step: four projections, two layers, attention
+
+
+@pytest.mark.parametrize(
+    ("layers", "multiplications"),
+    [
+        (nn.LSTM(DEPTH, 10, batch_first=True), CELLS * 4 * 10 * (DEPTH + 10)),
+        (nn.GRU(DEPTH, 10, batch_first=True), CELLS * 3 * 10 * (DEPTH + 10)),
+        (nn.LSTM(DEPTH, 10, 2, bidirectional=True), CELLS * 2 * 4 * 10 * (DEPTH + 10 + 20 + 10)),
+        (nn.TransformerEncoderLayer(DEPTH, 4, 64, batch_first=True), CELLS * ENCODER),
+        (Attends(), 2 * CELLS**2 * DEPTH),
+        (ByVector(), CELLS * DEPTH),
+    ],
+    ids=["LSTM", "GRU", "LSTM of two layers both ways", "transformer", "attention", "matrix and vector"],
+)
+def test_products_that_run_as_one_operation_count_too(layers, multiplications):
+    model = SingleCapacityNetwork(layers=CoarseLayers(), top=Reads(layers), image_shape=(1, 100, 100))
+    assert count_multiplications(model).top == multiplications
+    assert torch.backends.mha.get_fastpath_enabled()

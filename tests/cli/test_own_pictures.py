@@ -3,17 +3,24 @@
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from needs import needs_compiler
 from odd_pictures import CLASSES, damage, odd_folder
 from PIL import Image
 
 from dcnlib.cli.main import main
+from dcnlib.cli.own_pictures import PictureOptions, name_of
 from dcnlib.explorer.app import page
 from dcnlib.inference.quantised import calibration_images
+from dcnlib.models.grid import run_name
+from dcnlib.models.own_pictures import OwnPicturesTask
 from dcnlib.models.pretrained import load_trained
+from dcnlib.models.specs import DCNSpec
+from dcnlib.training.settings import TrainingSettings
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +172,84 @@ def test_another_folder_is_another_run(trained, capsys):
     command = ["train", "--data", "others", "--epochs", "1", "--k", "2", "--device", "cpu", "--run-dir", str(trained)]
     assert main([*command, "--augment", "RandomHorizontalFlip"]) == 2
     assert "holds another run" in capsys.readouterr().err
+
+
+def test_a_drawing_is_never_written_over_a_picture(trained, tmp_path, capsys):
+    pictures = [tmp_path / name for name in ("a.png", "b.png")]
+    for path, source in zip(pictures, (trained.parent / "my pictures" / "cat").glob("[0-9].png"), strict=False):
+        shutil.copy(source, path)
+    before = [path.read_bytes() for path in pictures]
+    predict = ["predict", "--weights", str(trained), *map(str, pictures)]
+    assert main([*predict, "--save", str(tmp_path)]) == 0
+    assert [path.read_bytes() for path in pictures] == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-2.png", "a.png", "b-2.png", "b.png"]
+    assert main([*predict[:-1], "--save", str(pictures[0])]) == 2
+    assert "over the picture" in capsys.readouterr().err
+    assert [path.read_bytes() for path in pictures] == before
+
+
+def test_a_file_beside_the_pictures_changes_no_run(trained, capsys):
+    folder, note = trained.parent / "my pictures", trained.parent / "my pictures" / "cat" / "Thumbs.db"
+    command = [
+        "train",
+        "--data",
+        str(folder),
+        "--epochs",
+        "1",
+        "--k",
+        "2",
+        "--device",
+        "cpu",
+        "--run-dir",
+        str(trained),
+    ]
+    before = (trained / "weights.safetensors").read_bytes()
+    note.write_text("no picture")
+    try:
+        assert main([*command, "--augment", "RandomHorizontalFlip"]) == 0
+    finally:
+        note.unlink()
+    assert (trained / "weights.safetensors").read_bytes() == before
+    assert main(command) == 2
+    assert "data.train.augment" in capsys.readouterr().err
+
+
+def test_a_sweep_on_own_pictures_is_what_train_does_and_goes_on(trained, tmp_path, capsys):
+    folder = trained.parent / "my pictures"
+    sweep = ["sweep", str(tmp_path), "--data", str(folder), "--models", "dcn", "--k", "2", "--vary", "epochs=1"]
+    for _ in range(2):
+        assert main([*sweep, "--device", "cpu"]) == 0
+        assert "1 done" in capsys.readouterr().out
+    (run,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert run.name == "my pictures-dcn-k2-epochs1"
+    assert json.loads((run / "record.json").read_text())["settings"]["batch_size"] == 7
+    assert main([*sweep, "--root", str(tmp_path)]) == 2
+    assert "--data says where they are" in capsys.readouterr().err
+
+
+def test_names_of_runs_tell_how_images_are_made(place):
+    table = place / "birds.v2.csv"
+    table.write_text("file,label\n")
+    options = PictureOptions(size="64x48", channels=1, augment=("RandomRotation(10)", "RandomHorizontalFlip"))
+    names = {
+        run_name(DCNSpec(task=OwnPicturesTask(("a", "b"), 64, 48)), TrainingSettings(), of="birds", also=chosen.named())
+        for chosen in (PictureOptions(), PictureOptions(size="64x48"), options)
+    }
+    assert "birds-dcn-k8" in names
+    assert "birds-dcn-k8-64x48" in names
+    assert len(names) == 3
+    assert all("RandomRotation10-RandomHorizontalFlip" in name for name in names if "channels1" in name)
+    assert name_of(SimpleNamespace(place=place)) == place.name
+    assert name_of(SimpleNamespace(place=table)) == "birds.v2"
+
+
+@needs_compiler
+def test_a_model_of_own_pictures_is_timed_without_them_and_kept_under_a_plain_name(trained, tmp_path, monkeypatch):
+    run = tmp_path / "copy"
+    shutil.copytree(trained, run)
+    record = json.loads((run / "record.json").read_text()) | {"name": "../../out"}
+    (run / "record.json").write_text(json.dumps(record))
+    monkeypatch.chdir(tmp_path)
+    assert main(["benchmark", "--weights", str(run), "--batches", "1", "--rounds", "1", "--device", "cpu"]) == 0
+    (kept,) = (tmp_path / "runs").iterdir()
+    assert kept.name == "-..-out-benchmark"

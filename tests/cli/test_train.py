@@ -167,3 +167,28 @@ def test_experiments_say_before_training_that_data_is_missing(few_images, tmp_pa
     monkeypatch.setattr("dcnlib.cli.train.run_experiment", lambda *_, **__: pytest.fail("training began"))
     assert main(["experiment", "coarse", "house-numbers-coarse"]) == 2
     assert "no SVHN/train/digitStruct.mat" in capsys.readouterr().err
+
+
+def test_an_experiment_needs_what_its_own_source_needs(monkeypatch):
+    asked = []
+
+    def run_experiment(name, **_):
+        asked.append(name)
+        return None, {}
+
+    def load(_self, _split, *, source=None):
+        assert source == "rendered"
+
+    monkeypatch.setattr("dcnlib.cli.train.run_experiment", run_experiment)
+    monkeypatch.setattr(HouseNumbersTask, "load", load)
+    assert main(["experiment", "rendered-numbers-dcn-k8"]) == 0
+    assert asked == ["rendered-numbers-dcn-k8"]
+
+
+def test_a_run_that_is_called_as_a_shipped_model_is_itself(few_images, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    train = ["train", "--source", "embedded", "--model", "coarse", "--epochs", "1", "--device", "cpu"]
+    assert main([*train, "--batch-size", "16", "--run-dir", "coarse"]) == 0
+    assert main(["test", "coarse"]) == 0
+    assert "== coarse-epochs1-batch-size16-embedded" in capsys.readouterr().out
+    assert json.loads((tmp_path / "coarse" / "record.json").read_text())["test"]["count"] == 64

@@ -405,3 +405,22 @@ def test_the_oracle_ranks_cells_by_the_pixels_they_share_with_the_box(corners, h
             )
     ranked = shared.gather(1, select_patches(scores, 25))
     assert (ranked[:, :-1] >= ranked[:, 1:]).all()
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_class_that_is_ruled_out_leaves_entropy_and_saliency_those_of_the_others(make_dcn, images, plain):
+    dcn = make_dcn()
+    c = dcn.coarse(images).detach()
+    linear = dcn.top[-1]
+    passes = PlainPasses(dcn.top, c) if plain else passes_through(dcn.top, c)
+    with torch.no_grad():
+        linear.bias[3] = -math.inf
+    logits, H, saliency = passes.attention()
+    others = nn.Sequential(*dcn.top[:-1], nn.Linear(8, 3).double())
+    with torch.no_grad():
+        others[-1].weight.copy_(linear.weight[:3])
+        others[-1].bias.copy_(linear.bias[:3])
+    expected, expected_H, expected_saliency = attention_pass(others, c)
+    torch.testing.assert_close(logits[:, :3], expected)
+    torch.testing.assert_close(H, expected_H)
+    torch.testing.assert_close(saliency, expected_saliency)

@@ -268,3 +268,24 @@ def test_the_shipped_network_saves_work_and_hardly_errs_more():
     assert look.patches_used.double().mean() < 4
     assert (look.logits.argmax(1) != labels).sum() <= (usual.argmax(1) != labels).sum() + 3
     torch.testing.assert_close(look.logits, dcn(images, k=look.patches_used), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        lambda first: first.saliency > first.saliency.mean(),
+        lambda first: (first.saliency * 1e6).long(),
+        lambda first: first.saliency.masked_fill(torch.arange(35).view(5, 7) > 3, -math.inf),
+        lambda first: first.saliency * math.nan,
+    ],
+    ids=["yes or no", "whole numbers", "-infinity", "NaN"],
+)
+def test_no_cell_is_looked_at_twice_whatever_it_scores(make_dcn, images, policy):
+    look = make_dcn().adaptive(images, 0.0, max_k=8, rounds=(1, 3, 8), anew=True, policy=policy)
+    assert all(len(set(cells)) == 8 for cells in look.cells.tolist())
+
+
+def test_a_policy_may_be_put_in_by_its_name(make_dcn, images):
+    dcn = make_dcn()
+    dcn.policy = "center"
+    assert torch.equal(dcn.attend(images).cells, make_dcn(policy="center").attend(images).cells)

@@ -14,7 +14,7 @@ from torchvision.ops import SqueezeExcitation
 
 from dcnlib import DynamicCapacityNetwork, Geometry
 from dcnlib.core.geometry import receptive_field
-from dcnlib.core.measuring import find_geometry, measure_field
+from dcnlib.core.measuring import field_of, find_geometry, measure_field
 from dcnlib.core.one_cell import OneCell
 
 
@@ -287,3 +287,45 @@ def test_rectangular_layers_make_a_whole_network():
             assert torch.equal(look.patches[b, n], patch)
             expected[:, i, j] = fine(patch[None])[0]
         torch.testing.assert_close(look.refined_map[b], expected)
+
+
+class Same(nn.Conv2d):
+    """Pads as it likes before it convolves."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(F.pad(images, (3, 3, 3, 3)))
+
+
+class Pooled(nn.MaxPool2d):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images)[:, :, 1:, 1:]
+
+
+@pytest.mark.parametrize("layers", [nn.Sequential(Same(1, 4, 8, 4), nn.ReLU()), nn.Sequential(Pooled(2))], ids=str)
+def test_layers_that_derive_from_known_ones_and_do_more_are_measured(layers):
+    with pytest.raises(ValueError, match="can't be read off"):
+        receptive_field(layers)
+    assert field_of(layers, (1, 60, 60)) == measure_field(Wrapped(layers), (1, 60, 60))
+
+
+class Wrapped(nn.Module):
+    """Layers whose class says nothing of what they do."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [nn.Sequential(nn.Flatten(), nn.Linear(280, 8)), Wrapped(nn.Conv2d(1, 8, (14, 20)))],
+    ids=["flat", "wrapped"],
+)
+def test_a_patch_may_be_rectangular_where_fine_layers_take_no_other(fine):
+    coarse = nn.Sequential(nn.Conv2d(1, 8, (11, 13), stride=4), nn.ReLU())
+    geometry = find_geometry(coarse, fine)
+    assert geometry.sizes == (14, 20)
+    assert geometry.strides == (4, 4)

@@ -195,6 +195,8 @@ def test_a_table_says_file_label_split_and_group(tmp_path):
         (["file,label", '"a.png,x'], "line 2 of .* can't be read"),
         (["name,class", "a.png,x"], "is no table"),
         (["file,label"], "holds no pictures"),
+        (["file,label", "a.png,Smith, John"], "line 2 of .* has 3 cells, but 2 columns have a name: .* in quotes"),
+        (["file,label,Label", "a.png,x,y"], "has more than one column label"),
         (["file,label", "a.png,x", "../b.png,x"], "line 3 of .* names ../b.png, which lies outside"),
         (["file,label", "/b.png,x"], "line 2 of .* names /b.png, which lies outside"),
     ],

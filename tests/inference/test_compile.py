@@ -103,3 +103,52 @@ def test_a_model_prepared_in_inference_mode_answers_anywhere(name):
         fast = prepare_for_inference(model, images)
         torch.testing.assert_close(fast(images), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(fast(images), expected, rtol=1e-4, atol=1e-4)
+
+
+class Centred(nn.Conv2d):
+    """A convolution whose weights are centred at each call."""
+
+    def forward(self, maps):
+        return self._conv_forward(maps, self.weight - self.weight.mean((1, 2, 3), keepdim=True), self.bias)
+
+
+class Skip(nn.Sequential):
+    """A sequence that doesn't run in order."""
+
+    def forward(self, maps):
+        once = self[0](maps)
+        return once + self[1](once)
+
+
+def shared_rectifier():
+    act = nn.ReLU()
+    return nn.Sequential(nn.Conv2d(2, 2, 3), act, nn.BatchNorm2d(2), nn.Conv2d(2, 2, 3), act, nn.BatchNorm2d(2))
+
+
+def shared_convolution():
+    conv = nn.Conv2d(2, 2, 3)
+    return nn.Sequential(conv, nn.BatchNorm2d(2), nn.ReLU(), conv, nn.BatchNorm2d(2), conv)
+
+
+def weight_norm():
+    return nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 2, 3)), nn.BatchNorm2d(2))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        shared_rectifier,
+        shared_convolution,
+        weight_norm,
+        lambda: nn.Sequential(Centred(2, 2, 3), nn.BatchNorm2d(2)),
+        lambda: Skip(nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2)),
+    ],
+    ids=["shared rectifier", "shared convolution", "weight norm", "own convolution", "own sequence"],
+)
+def test_what_only_looks_like_a_convolution_before_its_norm_is_left_alone(make):
+    model = make().double()
+    maps = torch.rand(4, 2, 9, 9, dtype=torch.float64)
+    for _ in range(5):
+        model(maps)  # statistics that aren't 0 and 1
+    expected = model.eval()(maps)
+    torch.testing.assert_close(prepare_for_inference(model, maps)(maps), expected)

@@ -72,3 +72,11 @@ def test_in_another_runtime_it_answers_alike(dcn, images, tmp_path):
     found = load_until_sure(tmp_path, "onnx", below)
     torch.testing.assert_close(found(images), dcn.adaptive(images, below, rounds=(3,)).logits, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(found(images[:1]), found(images)[:1], rtol=1e-3, atol=1e-4)
+
+
+def test_exporting_changes_nothing_about_the_model(tmp_path):
+    pytest.importorskip("onnxruntime")
+    dcn = DCNSpec(k=3).build().train()
+    export_until_sure(dcn, tmp_path, "onnx", 2)
+    assert all(part.training for part in dcn.modules())
+    assert dcn.k == 3

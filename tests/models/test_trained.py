@@ -4,6 +4,7 @@ import json
 import shutil
 import warnings
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ import torch
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from dcnlib import TrainingSettings, fit, load_model, load_pretrained, load_record
-from dcnlib.models.pretrained import PRETRAINED, load_trained
-from dcnlib.models.specs import SPECS, CoarseSpec, DCNSpec, RAMSpec, Spec, spec_from_record
+from dcnlib.models.own_pictures import OwnPicturesTask
+from dcnlib.models.pretrained import PRETRAINED, Trained, load_trained
+from dcnlib.models.specs import SPECS, CoarseSpec, DCNSpec, FineSpec, RAMSpec, Spec, spec_from_record
+from dcnlib.models.start import begin_with
 from dcnlib.models.tasks import CLUTTERED_MNIST, TASKS, ClutteredMNISTTask, HouseNumbersTask
 from dcnlib.training.run import Run
+from dcnlib.utils.weights import save_weights, weights_of
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=64, device="cpu")
 
@@ -205,3 +209,54 @@ def test_a_tasks_images_fit_its_networks(task):
         logits = SPECS[kind](task=task).build().eval()(image[None])
         assert logits.shape[1:-1] == torch.as_tensor(label).shape
         assert isinstance(task.answer(logits[0]), str)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [HouseNumbersTask(), HouseNumbersTask(scales=2), OwnPicturesTask(("a", "b"), 64, 64)],
+    ids=["house numbers", "two scales", "own pictures"],
+)
+def test_a_dcn_begins_with_the_parts_of_trained_models(task):
+    trained = {
+        kind: Trained(kind, seeded(spec(task=task), seed).eval(), spec(task=task), {})
+        for seed, (kind, spec) in enumerate({"fine": FineSpec, "coarse": CoarseSpec}.items())
+    }
+    dcn = DCNSpec(task=task).build().eval()
+    network = getattr(dcn, "network", dcn)
+    for each in trained.values():
+        begin_with(dcn, each)
+    images = torch.rand(2, *task.image_shape)
+    packed = dcn.pyramid.pack(images) if hasattr(dcn, "pyramid") else images
+    coarse, fine = (getattr(trained[kind].model, "network", trained[kind].model) for kind in ("coarse", "fine"))
+    torch.testing.assert_close(network.coarse(packed), coarse.layers(packed))
+    look = network.attend(packed, k=1)
+    vectors = fine.layers(packed).flatten(2)  # of all cells
+    torch.testing.assert_close(look.fine_vectors[:, 0], vectors[torch.arange(2), :, look.cells[:, 0]])
+    assert weights_of(network.top).keys() == weights_of(fine.top).keys()
+    assert all(torch.equal(a, b) for a, b in zip(network.top.parameters(), fine.top.parameters(), strict=True))
+
+
+def seeded(spec: Spec, seed: int):
+    torch.manual_seed(seed)
+    return spec.build()
+
+
+def test_a_path_is_a_place_even_if_it_is_called_as_a_shipped_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="neither a shipped model"):
+        load_trained(Path("coarse"))
+    assert load_trained("coarse").name == "coarse"
+
+
+def test_a_calibrated_run_brings_its_most_patches_too(tmp_path):
+    record = load_record("dcn-every-k")
+    record["until_sure"] |= {"entropy_below": 0.5, "max_k": 2}
+    run = Run(tmp_path)
+    save_weights(run.weights_path, load_pretrained("dcn-every-k"))
+    run.save_record(record)
+    dcn = load_model(tmp_path)
+    assert (dcn.entropy_below, dcn.max_k) == (0.5, 2)
+    record["until_sure"]["max_k"] = "many"
+    run.save_record(record)
+    with pytest.raises(ValueError, match="holds no threshold"):
+        load_model(tmp_path)

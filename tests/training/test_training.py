@@ -33,6 +33,7 @@ from dcnlib import (
 from dcnlib.data.cluttered_mnist import ClutterRules
 from dcnlib.models.specs import SPECS, DCNSpec
 from dcnlib.training import loop
+from dcnlib.training.run import Run
 from dcnlib.utils.files import atomic_write
 from dcnlib.utils.records import save_record
 from dcnlib.utils.statistics import ErrorRate
@@ -566,3 +567,24 @@ def test_an_error_rate_comes_back_from_its_record():
     rate = ErrorRate(13, 1000)
     assert ErrorRate.from_record(json.loads(json.dumps(rate.as_record()))) == rate
     assert str(rate).startswith("1.30 % (")
+
+
+def test_a_test_keeps_what_others_kept_meanwhile(dcn, quadrants, tmp_path):
+    fit(dcn, *quadrants, QUICK, run_dir=tmp_path)
+    run = Run(tmp_path)
+
+    class Watched(TensorDataset):
+        """A test set, of which the first image is asked for while another process keeps something in the record."""
+
+        def describe(self):
+            return {"name": "watched"}
+
+        def __getitem__(self, index):
+            run.save_record(run.read_record() | {"until_sure": {"entropy_below": 0.5}})
+            return super().__getitem__(index)
+
+    record = run.test(dcn, Watched(*quadrants[1].tensors))
+    assert record == run.read_record()
+    assert record["until_sure"] == {"entropy_below": 0.5}
+    assert record["data"]["test"] == {"name": "watched"}
+    assert record["test"]["count"] == 32
