@@ -410,6 +410,12 @@ def test_what_is_said_of_the_first_predictions_share_is_in_the_records():
     assert {k for k, pair in pairs.items() if pair.p_value < 0.05 and pair.this > pair.other} == {0, 1, 2}
     assert all(pairs[k].p_value >= 0.05 for k in (4, 8, 16, 24))
     assert [record["settings"]["precision"] for record in (without, usual)] == ["float32", "bfloat16"]
+    assert "of fourteen comparisons one is told apart, without hints at four patches, where a seed" in page
+    others = {name: load_record(f"dcn-every-k-{name}") for name in ("no-hints", "reciprocal", "seed2")}
+    apart = {
+        (name, k) for name, record in others.items() for k in TEST_KS if wrong_alone_at(record, usual, k).p_value < 0.05
+    }
+    assert apart == {("no-hints", 4), ("seed2", 4)}
 
 
 def test_the_headline_in_the_readme_is_that_of_the_records():
