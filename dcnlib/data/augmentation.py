@@ -77,6 +77,10 @@ def _transform(text: str) -> Any:
         kind = getattr(v2, name, None)
         if not (isinstance(kind, type) and issubclass(kind, v2.Transform)):
             raise ValueError(f"torchvision.transforms.v2 has no transform {name!r}")
+        if kind is v2.Normalize:
+            raise ValueError(
+                "images stay in [0, 1] here, and the networks' batch norms do what it is for: leave it out"
+            )
         given = [ast.literal_eval(argument) for argument in call.args]
         return kind(*given, **{str(option.arg): ast.literal_eval(option.value) for option in call.keywords})
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:

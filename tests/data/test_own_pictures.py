@@ -338,6 +338,7 @@ def test_batches_are_the_same_in_workers(odd):
         ("RandomRotation(", "never closed"),
         ("RandomRotation('far')", 'not "RandomRotation'),
         ("functional", "has no transform"),
+        ("Normalize([0.5], [0.5])", "images stay in [0, 1] here"),
     ],
 )
 def test_what_is_no_transform_is_refused_and_nothing_executed(text, message, capsys):
