@@ -248,7 +248,8 @@ def _take_threshold(record: Record, model: nn.Module, told_by: str) -> None:
         return
     try:
         entropy_below = check_threshold(float(record["until_sure"]["entropy_below"]))
-        check_k(max_k := record["until_sure"]["max_k"])
+        if (max_k := record["until_sure"].get("max_k")) is not None:
+            check_k(max_k)
     except (TypeError, ValueError, KeyError) as error:
         raise ValueError(f"{told_by} holds no threshold where it says that it does: {error!r}") from error
     network = model.network if isinstance(model, MultiScaleNetwork) else model
