@@ -31,7 +31,7 @@ from dcnlib.paper.headline import headline_caption
 from dcnlib.paper.pairs import at_k, pairs_table, wrong_alone, wrong_alone_at
 from dcnlib.paper.reported import TITLES
 from dcnlib.paper.runs import TEST_KS
-from dcnlib.paper.sign_tables import sign_aims_table, sign_runs_table, signs_table
+from dcnlib.paper.sign_tables import sign_aims_table, sign_runs_table, signs_clock_table, signs_table
 from dcnlib.paper.tables import controls_table, house_numbers_table, number_targets_table, p_value_text, results_table
 from dcnlib.utils.files import project_root
 from dcnlib.utils.statistics import paired_difference
@@ -64,7 +64,8 @@ def test_the_tables_are_made_from_the_records():
         "docs/street_signs.md": [
             sign_runs_table(),
             sign_aims_table(load_record("street-signs-measured")),
-            signs_table(load_record("street-signs-measured"), 0),
+            *(signs_table(load_record("street-signs-measured"), window) for window in (0, 300)),
+            signs_clock_table(load_record("street-signs-measured")),
         ],
         "docs/command_line.md": [exports_table(load_record("exports"))],
         "docs/clock.md": [
