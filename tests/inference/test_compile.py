@@ -122,7 +122,7 @@ class Skip(nn.Sequential):
 
 def shared_rectifier():
     act = nn.ReLU()
-    return nn.Sequential(nn.Conv2d(2, 2, 3), act, nn.BatchNorm2d(2), nn.Conv2d(2, 2, 3), act, nn.BatchNorm2d(2))
+    return nn.Sequential(nn.Conv2d(2, 8, 3), act, nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), act, nn.BatchNorm2d(8))
 
 
 def shared_convolution():
