@@ -153,7 +153,7 @@ def look_options(
         return {} if k is None else {"k": k}
     if not hasattr(trained.model, "adaptive"):
         raise ValueError("looking until sure is for a model in torch itself: an exported one has one number of patches")
-    network: Any = getattr(trained.model, "network", trained.model)
-    calibrated = network.entropy_below
+    model: Any = trained.model
+    calibrated = model.entropy_below
     check_threshold(calibrated if entropy_below is None else entropy_below)
     return {"entropy_below": entropy_below, "max_k": max_k}
