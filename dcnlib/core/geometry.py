@@ -9,6 +9,8 @@ from typing import Any, SupportsIndex
 import torch
 from torch import Tensor, nn
 
+from dcnlib.utils.modules import runs_as
+
 Pair = tuple[int, int]  # down and across
 MOST_TRIALS = 2500  # of shapes of a patch
 
@@ -101,12 +103,12 @@ def receptive_field(layers: nn.Module) -> Geometry:
     for axis in (0, 1):
         stride, offset, size = 1, 0, 1
         for layer in flatten(layers):
-            if _is_one_of(layer, _WINDOWED):
+            if runs_as(layer, *_WINDOWED):
                 kernel, step, (before, _), dilation = _window(layer, axis)
                 size += dilation * (kernel - 1) * stride
                 offset -= before * stride
                 stride *= step
-            elif not _is_one_of(layer, _POINTWISE):
+            elif not runs_as(layer, *_POINTWISE):
                 raise CannotReadOff(
                     f"what a cell sees can't be read off {type(layer).__name__}: use a sequence of convolutions and "
                     "pools, or give geometry=Geometry(stride, offset, size)"
@@ -122,16 +124,16 @@ def output_size(layers: nn.Module, size: int, axis: int = 0) -> int:
     axis: 0 for the height, 1 for the width.
     """
     for layer in flatten(layers):
-        if _is_one_of(layer, _WINDOWED):
+        if runs_as(layer, *_WINDOWED):
             kernel, step, (before, after), dilation = _window(layer, axis)
             size = (size + before + after - dilation * (kernel - 1) - 1) // step + 1
             if size < 1:
                 return 0  # at once, since the padding of a later layer would seem to make up for it
-        elif _is_one_of(layer, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)):
+        elif runs_as(layer, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d):
             wanted: Any = layer.output_size
             side = wanted[axis] if isinstance(wanted, tuple) else wanted
             size = size if side is None else side
-        elif not _is_one_of(layer, (*_POINTWISE, nn.Flatten)):
+        elif not runs_as(layer, *_POINTWISE, nn.Flatten):
             raise CannotReadOff(
                 f"the output size of {type(layer).__name__} can't be worked out: use a sequence of convolutions and "
                 "pools, or give geometry=Geometry(stride, offset, size)"
@@ -202,16 +204,11 @@ def _any_extension(field: Geometry, made_of: Callable[[int, int], Pair]) -> Pair
 
 def flatten(layers: nn.Module) -> Iterator[nn.Module]:
     """The modules of nested sequences in the order in which they run; any other module as a whole."""
-    if isinstance(layers, nn.Sequential) and type(layers).forward is nn.Sequential.forward:
+    if isinstance(layers, nn.Sequential) and runs_as(layers, nn.Sequential):
         for layer in layers:
             yield from flatten(layer)
     else:
         yield layers
-
-
-def _is_one_of(layer: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
-    """Whether a module runs as one of these classes does: a class of one's own that derives from it may do more."""
-    return any(isinstance(layer, kind) and type(layer).forward is kind.forward for kind in kinds)
 
 
 def _window(layer: Any, axis: int) -> tuple[int, int, Pair, int]:

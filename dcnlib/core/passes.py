@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from dcnlib.core.geometry import flatten
 from dcnlib.core.patches import gather_cells, replace_cells
 from dcnlib.core.saliency import attention_pass, probabilities
+from dcnlib.utils.modules import is_watched, runs_as
 from dcnlib.utils.tracing import traced_for
 
 BAND = 4096  # windows of one image that are worked on together
@@ -111,6 +112,10 @@ class PlainPasses(Passes):
         return self.top(self.coarse_map.clone())  # a copy, since the top may work in place
 
 
+# What a `MaxPoolTop` consists of.
+_PARTS = (nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.Identity, nn.ReLU, GlobalMaxPool, nn.Linear, nn.Unflatten)
+
+
 class MaxPoolTop(NamedTuple):
     """The parts of a top that `QuickPasses` can take: F filters of K x K cells, then one linear layer, whose scores may
     be those of several positions."""
@@ -123,7 +128,7 @@ class MaxPoolTop(NamedTuple):
     @classmethod
     def find(cls, top: nn.Module) -> Self | None:
         """The parts of a top that is such a sequence, else None."""
-        if any(not _is_as_built(part) for part in top.modules()):
+        if any(is_watched(part) or not runs_as(part, *_PARTS) for part in top.modules()):
             return None
         match list(flatten(top)):
             case [nn.Conv2d() as conv, nn.BatchNorm2d() | nn.Identity() as norm, nn.ReLU(), GlobalMaxPool(), *last]:
@@ -325,10 +330,3 @@ def _sum_by_window(table: Tensor, winner: Tensor, by_winner: Tensor, windows: in
     begin = torch.searchsorted(winner, window) + filters * image
     weights = by_winner.gather(1, order).flatten()
     return F.embedding_bag(order.flatten(), table, begin.flatten(), mode="sum", per_sample_weights=weights)
-
-
-def _is_as_built(part: nn.Module) -> bool:
-    """Whether calling a module does what its class of `torch.nn`, or `GlobalMaxPool`, does, and nobody watches it."""
-    hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)
-    bases = (nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.Identity, nn.ReLU, GlobalMaxPool, nn.Linear, nn.Unflatten)
-    return not any(hooks) and any(type(part).forward is base.forward for base in bases)

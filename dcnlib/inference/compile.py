@@ -12,6 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._pytree import tree_map
 
 from dcnlib.utils.device import autocast
+from dcnlib.utils.modules import is_watched, runs_as
 
 # A convolution of fewer multiplications a call takes less time as one matrix product: the convolution library's fixed
 # cost, some 70 microseconds a call on CPUs, is then larger than that of copying the windows out. Tried on two cores.
@@ -73,7 +74,7 @@ def fold_norms(model: nn.Module) -> None:
     Only where that is what runs: in sequences that run in order, and of modules as torch has them, without hooks.
     """
     for sequence in [part for part in model.modules() if isinstance(part, nn.Sequential)]:
-        if type(sequence).forward is not nn.Sequential.forward:
+        if not runs_as(sequence, nn.Sequential):
             continue
         steps = [(name, part) for name, part in sequence._modules.items() if part is not None]  # repeated ones, too
         for (conv_name, conv), (norm_name, norm) in pairwise(steps):
@@ -86,6 +87,8 @@ def fold_norms(model: nn.Module) -> None:
 
 class MatmulConv2d(nn.Conv2d):
     """A convolution, without dilation or groups, as one product of copied windows: (B, C, H, W) -> (B, F, H', W')."""
+
+    computes = nn.Conv2d
 
     @classmethod
     def of(cls, conv: nn.Conv2d) -> Self:
@@ -135,4 +138,5 @@ def _is_plain(part: nn.Module) -> TypeGuard[nn.Conv2d]:
 
 def _is_as_torch_has_it(part: nn.Conv2d | nn.BatchNorm2d) -> bool:
     """Whether it does what its weights say: no class of one's own, and no hook that makes them anew at each call."""
-    return type(part) in (nn.Conv2d, nn.BatchNorm2d) and not (part._forward_hooks or part._forward_pre_hooks)
+    as_torch_has_it = type(part) in (nn.Conv2d, nn.BatchNorm2d) and runs_as(part, nn.Conv2d, nn.BatchNorm2d)
+    return as_torch_has_it and not is_watched(part)

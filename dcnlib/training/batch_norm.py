@@ -25,11 +25,12 @@ def synchronised(model: nn.Module, processes: Processes) -> Iterator[None]:
     norms = norms if processes.several else []
     for norm in norms:
         norm.forward = partial(_forward, norm, processes)  # type: ignore[method-assign]
+        norm.computes = type(norm)  # type: ignore[assignment]  # see `runs_as`
     try:
         yield
     finally:
         for norm in norms:
-            del norm.forward
+            del norm.forward, norm.computes
 
 
 def _forward(norm: _BatchNorm, processes: Processes, images: Tensor) -> Tensor:

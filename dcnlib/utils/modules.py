@@ -1,4 +1,4 @@
-"""Modes of modules, and copies of them without their numbers."""
+"""Modes of modules, whether they run as their class of torch does, and copies of them without their numbers."""
 
 import copy
 from collections.abc import Iterator
@@ -53,6 +53,28 @@ def train_keeping_frozen(model: nn.Module) -> None:
 def uncompiled(model: nn.Module) -> nn.Module:
     """The model itself, where torch.compile wraps it."""
     return getattr(model, "_orig_mod", model)
+
+
+def runs_as(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether calling a module does what one of these classes does, so that its attributes say what that is.
+
+    A class that derives from one of them may do more, and so may a module that got a `forward` of its own. One that
+    does exactly the same in another way says so: `computes = nn.Conv2d`.
+    """
+    computes = getattr(module, "computes", None)
+    return any(computes is kind or (isinstance(module, kind) and _has_the_methods_of(module, kind)) for kind in kinds)
+
+
+def is_watched(module: nn.Module) -> bool:
+    """Whether a module has hooks, which may see or change what goes in and comes out."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks)
+
+
+def _has_the_methods_of(module: nn.Module, kind: type[nn.Module]) -> bool:
+    methods = ("forward", "_conv_forward")
+    same = all(getattr(type(module), name, None) is getattr(kind, name, None) for name in methods)
+    return same and not any(name in vars(module) for name in methods)
 
 
 def _without_numbers(tensor: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What a cell of any layers sees: measured, and held to what can be read off the longest path through them."""
 
 from collections.abc import Callable
+from types import MethodType
 
 import pytest
 import torch
@@ -293,7 +294,21 @@ class Same(nn.Conv2d):
     """Pads as it likes before it convolves."""
 
     def forward(self, images: Tensor) -> Tensor:
-        return super().forward(F.pad(images, (3, 3, 3, 3)))
+        return nn.Conv2d.forward(self, F.pad(images, (3, 3, 3, 3)))
+
+
+class SameInside(nn.Conv2d):
+    """The same in the method that torch's own forward calls."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(F.pad(input, (3, 3, 3, 3)), weight, bias)
+
+
+def with_own_forward() -> nn.Conv2d:
+    """A convolution of torch, whose instance was given another forward."""
+    conv = nn.Conv2d(1, 4, 8, 4)
+    conv.forward = MethodType(Same.forward, conv)
+    return conv
 
 
 class Pooled(nn.MaxPool2d):
@@ -301,7 +316,16 @@ class Pooled(nn.MaxPool2d):
         return super().forward(images)[:, :, 1:, 1:]
 
 
-@pytest.mark.parametrize("layers", [nn.Sequential(Same(1, 4, 8, 4), nn.ReLU()), nn.Sequential(Pooled(2))], ids=str)
+@pytest.mark.parametrize(
+    "layers",
+    [
+        nn.Sequential(Same(1, 4, 8, 4), nn.ReLU()),
+        nn.Sequential(SameInside(1, 4, 8, 4), nn.ReLU()),
+        nn.Sequential(with_own_forward(), nn.ReLU()),
+        nn.Sequential(Pooled(2)),
+    ],
+    ids=["forward", "inner method", "forward of the instance", "pool"],
+)
 def test_layers_that_derive_from_known_ones_and_do_more_are_measured(layers):
     with pytest.raises(ValueError, match="can't be read off"):
         receptive_field(layers)

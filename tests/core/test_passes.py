@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from types import MethodType
 from typing import NamedTuple
 
 import numpy as np
@@ -366,6 +367,18 @@ def hooked(kind: str, part: int | None) -> nn.Sequential:
     return top
 
 
+class Standardised(nn.Conv2d):
+    """A convolution whose weights are centred in the method that torch's own forward calls."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(input, weight - weight.mean((1, 2, 3), keepdim=True), bias)
+
+
+def given_another_forward(module: nn.Module) -> nn.Module:
+    module.forward = MethodType(lambda self, x: 2 * type(self).forward(self, x), module)
+    return module
+
+
 OTHER_TOPS = {
     "a module of another kind": Wrapped(make_top()),
     "no convolution": nn.Sequential(nn.Flatten(), nn.Linear(6 * 35, 4)),
@@ -391,6 +404,8 @@ OTHER_TOPS = {
     "a norm without weights": make_top(norm=nn.BatchNorm2d(8, affine=False)),
     "a sequence with a forward of its own": twice(nn.Sequential)(*make_top()),
     "a convolution with a forward of its own": make_top(conv=twice(nn.Conv2d)(6, 8, 2)),
+    "a convolution with an inner method of its own": make_top(conv=Standardised(6, 8, 2)),
+    "a convolution that was given another forward": make_top(conv=given_another_forward(nn.Conv2d(6, 8, 2))),
     "a norm with a forward of its own": make_top(norm=twice(nn.BatchNorm2d)(8)),
     "an identity with a forward of its own": make_top(norm=twice(nn.Identity)()),
     "a ReLU with a forward of its own": make_top(relu=twice(nn.ReLU)()),

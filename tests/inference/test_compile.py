@@ -112,6 +112,13 @@ class Centred(nn.Conv2d):
         return self._conv_forward(maps, self.weight - self.weight.mean((1, 2, 3), keepdim=True), self.bias)
 
 
+class CentredInside(nn.Conv2d):
+    """The same in the method that torch's own forward calls."""
+
+    def _conv_forward(self, maps, weight, bias):
+        return super()._conv_forward(maps, weight - weight.mean((1, 2, 3), keepdim=True), bias)
+
+
 class Skip(nn.Sequential):
     """A sequence that doesn't run in order."""
 
@@ -141,9 +148,13 @@ def weight_norm():
         shared_convolution,
         weight_norm,
         lambda: nn.Sequential(Centred(2, 2, 3), nn.BatchNorm2d(2)),
+        lambda: nn.Sequential(CentredInside(2, 2, 3), nn.BatchNorm2d(2)),
         lambda: Skip(nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2)),
     ],
-    ids=["shared rectifier", "shared convolution", "weight norm", "own convolution", "own sequence"],
+    ids=[
+        *("shared rectifier", "shared convolution", "weight norm", "own convolution", "own convolution inside"),
+        "own sequence",
+    ],
 )
 def test_what_only_looks_like_a_convolution_before_its_norm_is_left_alone(make):
     model = make().double()
