@@ -20,6 +20,7 @@ from dcnlib.utils.cache import Arrays, cached
 from dcnlib.utils.checks import ImageShape
 
 MOST_STORED = 2_000_000_000  # bytes of pictures that are kept decoded
+MOST_CACHED = 2 * MOST_STORED  # of all folders together, and of what they held before
 MIDDLE = 0.5, 0.5
 SEEN = 50  # pictures of which the images' usual size and channels are read
 SIDES = 32, 128  # of images whose size nobody says: the least of any side, and the most of the longer one
@@ -94,7 +95,7 @@ def read_all(entries: Sequence[Entry], keys: Sequence[bytes], image_shape: Image
             "too_large": np.array(too_large),
         }
 
-    return cached(f"own-pictures-{key[:32]}", read=Read, make=make)
+    return cached(f"own-pictures/{key[:32]}", read=Read, make=make, most_bytes=MOST_CACHED)
 
 
 Decoded = tuple[np.ndarray, bytes, str, bool]
