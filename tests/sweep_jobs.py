@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from dcnlib.training.jobs import Job
+from dcnlib.training.run import Run
 from dcnlib.training.settings import TrainingSettings
+from dcnlib.utils.records import Record
+from dcnlib.utils.weights import load_weights
 
 BATCH = 16
 STEPS = 4  # an epoch
@@ -54,8 +58,8 @@ class SlowAndLogged(Linear):
 
 @dataclass(frozen=True, kw_only=True)
 class SmallJob(Job):
-    """A job of a second. log: a file that gets a line a step, in which it takes `seconds`. broken: it can't load its
-    images. deadly: its process dies."""
+    """A job of a second, which begins with the weights of others if it is to. log: a file that gets a line a step, in
+    which it takes `seconds`. broken: it can't load its images. deadly: its process dies."""
 
     log: Path | None = None
     seconds: float = 0.0
@@ -64,6 +68,11 @@ class SmallJob(Job):
 
     def build(self) -> nn.Module:
         return Linear() if self.log is None else SlowAndLogged(self.log, self.seconds)
+
+    def start(self, model: nn.Module, begin: Sequence[Run]) -> Record | None:
+        for run in begin:
+            load_weights(run.weights_path, model)
+        return {"begin": [run.folder.name for run in begin]} if begin else None
 
     def load(self, split: str) -> Told:
         if self.deadly:

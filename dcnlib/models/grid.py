@@ -15,6 +15,7 @@ from dcnlib.models.start import begin_with
 from dcnlib.models.task import Images, Task
 from dcnlib.models.tasks import CLUTTERED_MNIST
 from dcnlib.training.jobs import Job
+from dcnlib.training.run import Run
 from dcnlib.training.settings import TrainingSettings
 from dcnlib.utils.records import Record
 
@@ -27,8 +28,8 @@ class SpecJob(Job):
     """Train a spec's model on its task's images: of a source, looked for in `root`. Training images are drawn by the
     settings' seed, fresh each epoch unless they are to be fixed.
 
-    test_ks: numbers of patches that the model is tested with beside its own. begin: trained models whose weights this
-    one begins with, as `begin_with` has it. freeze: parts of the model, such as fine, that stay as they begin.
+    test_ks: numbers of patches that the model is tested with beside its own. It begins with others as `begin_with` has
+    it. freeze: parts of the model, such as fine, that stay as they begin.
     """
 
     spec: Spec
@@ -36,7 +37,6 @@ class SpecJob(Job):
     root: Path | None = None
     fixed: bool = False
     test_ks: tuple[int, ...] = ()
-    begin: tuple[Path, ...] = ()
     freeze: tuple[str, ...] = ()
 
     def build(self) -> nn.Module:
@@ -51,8 +51,8 @@ class SpecJob(Job):
     def describe(self) -> Record:
         return self.spec.describe()
 
-    def start(self, model: nn.Module) -> Record | None:
-        told = [begin_with(model, load_trained(before)) for before in self.begin]
+    def start(self, model: nn.Module, begin: Sequence[Run]) -> Record | None:
+        told = [begin_with(model, load_trained(before.folder)) for before in begin]
         for part in self.freeze:
             model.get_submodule(part).eval().requires_grad_(False)
         return {"parts": told} if len(told) > 1 else told[0] if told else None

@@ -1,6 +1,7 @@
 """The runs by name: what a notebook loads or trains, and what `make paper` trains in full."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -219,14 +220,13 @@ def experiment_job(name: str, *, device: str = "auto", precision: Precision | No
     settings = TrainingSettings(**usual | experiment.settings | chosen)
     ks = TEST_KS if name in STUDIES and isinstance(experiment.spec, DCNSpec) else ()
     images: dict[str, Any] = {"source": experiment.source, "fixed": experiment.fixed}
-    begin = tuple(project_root() / "runs" / before for before in experiment.begin)
     return SpecJob(
         name=name,
         spec=experiment.spec,
         settings=settings,
         test=True,
         test_ks=ks,
-        begin=begin,
+        begin=tuple(map(Path, experiment.begin)),
         freeze=experiment.freeze,
         **images,
     )

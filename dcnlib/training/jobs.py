@@ -5,7 +5,7 @@ import threading
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -36,12 +36,15 @@ _ONE_AT_A_TIME = threading.Lock()
 class Job(ABC):
     """A model to be trained, and what with: all that another process needs to do it. Pickled on its way there.
 
-    name: the folder's in a sweep, and the record's. test: look at the test set once, at the end.
+    name: the folder's in a sweep, and the record's. test: look at the test set once, at the end. begin: runs whose
+    weights this one begins with, by their folders; a mere name is that of a run beside this one's, which a sweep does
+    first.
     """
 
     name: str
     settings: TrainingSettings
     test: bool = False
+    begin: tuple[Path, ...] = ()
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -55,9 +58,9 @@ class Job(ABC):
         """What the record says of the model, such as {"kind": ...}; JSON can hold it."""
         return {"class": type(self).__name__}
 
-    def start(self, model: nn.Module) -> Record | None:
-        """Give the freshly initialised model the weights that it begins with, if it is to begin with those of another
-        run; what the record says of it."""
+    def start(self, model: nn.Module, begin: Sequence[Run]) -> Record | None:
+        """Give the freshly initialised model the weights of the runs that it begins with; what the record says of
+        that."""
         return None
 
     def ways(self, model: nn.Module) -> dict[str, dict[str, Any]]:
@@ -75,7 +78,7 @@ class Job(ABC):
         test = self.load("test") if self.test else None  # a missing one is told before training
         seed_everything(self.settings.seed)
         model = self.build()
-        start = self.start(model)
+        start = self.start(model, [Run(run.folder.parent / before) for before in self.begin])
         how = {"name": self.name, "description": self.describe(), "start": start, "run_dir": run.folder, **reporting}
         record = fit(model, train, validation, self.settings, **how)
         if test is not None and "test" not in record:

@@ -5,7 +5,7 @@ with it but what its job did since the last checkpoint; another one goes on from
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
@@ -39,7 +39,8 @@ def run_sweep(
     have one thread each (`dask worker ADDRESS --nthreads 1`): a process does one job at a time. Each job gets one
     thread of torch. A job that is finished is skipped, one that was interrupted goes on, one that fails leaves its
     `error.txt` and stops no other; failed ones are tried again in the next sweep. One that another sweep works on is
-    waited for. `on_end` is called as each job ends.
+    waited for. A job that begins with runs of jobs before it in the sequence waits for them. `on_end` is called as each
+    job ends.
 
     An interrupt, or a signal that asks to stop (Stopped), ends the processes of this machine; a cluster's workers end
     the jobs that they have begun. Either way the same call goes on.
@@ -55,6 +56,11 @@ def run_sweep(
     for job in jobs:
         JobFolder(root / job.name).prepare(job)
     left = [job for job in jobs if not job.finished(JobFolder(root / job.name).run)]
+    # What each must wait for; of those that come before it, so that none waits for itself.
+    after = {
+        job.name: {other.name for other in left[:number] if Path(other.name) in job.begin}
+        for number, job in enumerate(left)
+    }
 
     def ended(job: Job, error: str | None = None) -> None:
         kept = JobFolder(root / job.name)
@@ -68,9 +74,9 @@ def run_sweep(
 
     with stopping_cleanly(f"in the sweep in {root}"):
         if scheduler is not None:
-            _on_cluster(left, arguments, scheduler, ended)
+            _on_cluster(left, after, arguments, scheduler, ended)
         else:
-            _on_this_machine(left, arguments, workers, ended)
+            _on_this_machine(left, after, arguments, workers, ended)
     return [JobFolder(root / name).status() for name in names]
 
 
@@ -83,7 +89,11 @@ def sweep_status(folder: str | Path) -> list[JobStatus]:
 
 
 def _on_this_machine(
-    jobs: Sequence[Job], arguments: Callable[[Job], tuple[Any, ...]], workers: int, ended: Callable[..., None]
+    jobs: Sequence[Job],
+    after: Mapping[str, set[str]],
+    arguments: Callable[[Job], tuple[Any, ...]],
+    workers: int,
+    ended: Callable[..., None],
 ) -> None:
     """Each job in a process of its own, so that one that dies disturbs no other; its job is begun again in another."""
     _needed("joblib")
@@ -93,8 +103,10 @@ def _on_this_machine(
     running: dict[Future, tuple[Any, Job, int]] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < workers:
-                job, deaths = waiting.popleft()
+            unfinished = {job.name for job, _ in waiting} | {job.name for _, job, _ in running.values()}
+            ready = [each for each in waiting if not after[each[0].name] & unfinished]
+            for job, deaths in ready[: workers - len(running)]:
+                waiting.remove((job, deaths))
                 executor = ProcessPoolExecutor(max_workers=1, env=ONE_THREAD)
                 running[executor.submit(work_on, *arguments(job))] = executor, job, deaths
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -112,17 +124,29 @@ def _on_this_machine(
 
 
 def _on_cluster(
-    jobs: Sequence[Job], arguments: Callable[[Job], tuple[Any, ...]], scheduler: str, ended: Callable[..., None]
+    jobs: Sequence[Job],
+    after: Mapping[str, set[str]],
+    arguments: Callable[[Job], tuple[Any, ...]],
+    scheduler: str,
+    ended: Callable[..., None],
 ) -> None:
     """Each job a task of a Dask cluster, which gives the jobs of a worker that dies to others, DEATHS times."""
     _needed("distributed")
     from distributed import Client, as_completed
 
     with Client(scheduler) as client:
-        futures = {client.submit(work_on, *arguments(job), pure=False, retries=DEATHS): job for job in jobs}
+        futures: dict[Any, Job] = {}
+        for job in jobs:
+            before = [future for future, other in futures.items() if other.name in after[job.name]]
+            futures[client.submit(_work_after, before, *arguments(job), pure=False, retries=DEATHS)] = job
         for future in as_completed(futures):
             done = future.status == "finished"
             ended(futures[future], None if done else _told(future.exception() or _lost(future.status)))
+
+
+def _work_after(_before: Sequence[None], *arguments: Any) -> None:
+    """`work_on` a job, as a task that depends on others' results: a cluster begins it when they have ended."""
+    work_on(*arguments)
 
 
 def _needed(module: str) -> None:

@@ -78,7 +78,7 @@ def test_a_job_trains_on_the_images_that_its_seed_draws():
 def test_parts_that_stay_as_they_begin_are_frozen(tmp_path):
     job = SpecJob(name="frozen", spec=DCNSpec(), settings=TrainingSettings(), freeze=("fine", "top"))
     model = job.build().train()
-    assert job.start(model) is None
+    assert job.start(model, []) is None
     assert model.training
     assert {name.split(".")[0] for name, weights in model.named_parameters() if weights.requires_grad} == {"coarse"}
     assert not model.fine.training

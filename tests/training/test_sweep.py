@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
@@ -60,6 +61,36 @@ def test_each_job_is_done_in_its_folder_as_fit_does_it(where, tmp_path):
         assert swept.read_record()["machine"]["threads"] == 1
         assert status.test_error == swept.read_record()["test"]["error"]
         assert status.validation_error == swept.read_record()["validation"]["error"]
+
+
+def test_a_job_waits_for_those_that_it_begins_with(where, tmp_path):
+    """Two workers are free, but one after another is what must happen: each begins where the one before it ended."""
+    first = SmallJob(name="first", settings=settings(epochs=EPOCHS), log=tmp_path / "log", seconds=0.05)
+    second = SmallJob(name="second", settings=settings(seed=1), begin=(Path("first"),))
+    third = SmallJob(name="third", settings=settings(seed=2, epochs=1), begin=(Path("second"), Path("first")))
+    ended = []
+    run_sweep([first, second, third], tmp_path / "sweep", on_end=ended.append, **where)
+    assert [(status.name, status.state) for status in ended] == [
+        (name, "done") for name in ("first", "second", "third")
+    ]
+    records = {name: Run(tmp_path / "sweep" / name).read_record() for name in ("first", "second", "third")}
+    assert "start" not in records["first"]
+    assert records["second"]["start"] == {"begin": ["first"]}
+    assert records["third"]["start"] == {"begin": ["second", "first"]}
+    alone = Run(tmp_path / "sweep" / "alone")
+    replace(second, name="alone").run(alone)
+    assert alone.weights_path.read_bytes() == Run(tmp_path / "sweep" / "second").weights_path.read_bytes()
+
+
+def test_a_job_whose_beginning_failed_fails_too_and_no_other(where, tmp_path):
+    jobs = [
+        SmallJob(name="broken", settings=settings(), broken=True),
+        SmallJob(name="after", settings=settings(), begin=(Path("broken"),)),
+        SmallJob(name="beside", settings=settings()),
+    ]
+    statuses = run_sweep(jobs, tmp_path, **where)
+    assert states(statuses) == {"broken": "failed", "after": "failed", "beside": "done"}
+    assert "no weights at" in statuses[1].error
 
 
 @needs_locks
