@@ -28,9 +28,9 @@ endef
 reproduce: $(ENV)
 	$(call run_notebooks,fast,--execution-timeout 600)
 
-# Everything, one run after the other, each on all cores, or with WORKERS=N as many at once, each on one core. Or one
-# run: make paper ROW=dcn-k8-hints SEED=1 (EPOCHS=12), ROW=fixed-coarse SEED=0, ROW=draw; PRECISION=float32 where the
-# processor has no bfloat16.
+# The runs of the table, the controls and house numbers, one after the other, each on all cores, or with WORKERS=N as
+# many at once, each on one core. Or one run, of these or of the studies: make paper ROW=dcn-k8-hints SEED=1
+# (EPOCHS=12), ROW=fixed-coarse SEED=0, ROW=draw; PRECISION=float32 where the processor has no bfloat16.
 ROW :=
 SEED :=
 PRECISION :=

@@ -1,22 +1,19 @@
 """The networks for every budget by the records of their runs: beside networks of one k, and each choice's worth."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
 from dcnlib.paper.markdown import markdown_table, spread_text
 from dcnlib.paper.pairs import at_k, wrong_alone_at
-from dcnlib.paper.runs import EQUAL_EPOCHS, EVERY_K_RUNS, TEST_KS, TRAIN_KS, EveryKRun, StudyRun
+from dcnlib.paper.runs import EQUAL_EPOCHS, EVERY_K_RUNS, STUDY_SEEDS, TEST_KS, TRAIN_KS, EveryKRun, StudyRun
 from dcnlib.utils.records import Record, load_record
 
 Key = TypeVar("Key")
 Load = Callable[[str], Record]
 SEED_RUNS = tuple(run for run in EVERY_K_RUNS if not run.choice)
 # What is trained for one budget alone, as long and by the same recipe: k = 0 is the coarse model's.
-ONE_K = {
-    0: StudyRun("coarse", EQUAL_EPOCHS).name,
-    **{k: StudyRun(f"dcn-k{k}-hints", EQUAL_EPOCHS).name for k in TRAIN_KS},
-}
+ONE_K = {0: "coarse", **{k: f"dcn-k{k}-hints" for k in TRAIN_KS}}
 CHOICES = {  # what differs in a run of the ablation, by its `choice`
     "share0": "no share of the loss for the first prediction",
     "share0.25": "a quarter of it",
@@ -37,34 +34,38 @@ def seeds_of(record: Record) -> dict[int, Record]:
 
 
 def each_k_table(load: Load = load_record) -> str:
-    """Markdown: with each k, the network for every budget beside one that was trained with that k alone.
+    """Markdown: with each k, the network for every budget beside one that was trained with that k alone, each with all
+    its seeds; image by image, they are compared seed by seed.
 
     load: as for `results_table`. Raises FileNotFoundError if the former has no record; of the others, those without
     are left out.
     """
-    return _beside(_found(ONE_K.items(), load), "for this k alone", load)
+    return _beside(ONE_K, "for this k alone", load)
 
 
 def papers_training_table(load: Load = load_record) -> str:
-    """Markdown: the same beside one network with each k, that of the paper's training, k = 8, as long.
+    """Markdown: the same beside the paper's training with k = 8, as long, whose networks are given each k.
 
     load, errors: as for `each_k_table`.
     """
-    return _beside(_found(((k, ONE_K[8]) for k in TEST_KS), load), "the paper's training, k = 8", load)
+    return _beside(dict.fromkeys(TEST_KS, ONE_K[8]), "the paper's training, k = 8", load)
 
 
-def _beside(others: dict[int, Record], title: str, load: Load) -> str:
-    ours = _records(SEED_RUNS, load)
-    wrong = f"wrong alone: for every budget, {title} (p)"
+def _beside(models: Mapping[int, str], title: str, load: Load) -> str:
+    ours = {run.seed: record for run, record in _records(SEED_RUNS, load).items()}
+    wrong = f"wrong alone, seed by seed: for every budget, {title} (p)"
     rows = [["patches", "for every budget, %", f"{title}, %", wrong, "significantly worse"]]
-    for k, other in others.items():
-        pairs = [wrong_alone_at(record, other, k) for record in ours.values()]
+    for k, model in models.items():
+        others = _found(((seed, StudyRun(model, EQUAL_EPOCHS, seed).name) for seed in range(STUDY_SEEDS)), load)
+        if not others:
+            continue
+        pairs = [wrong_alone_at(record, others[seed], k) for seed, record in ours.items() if seed in others]
         worse = sum(pair.this > pair.other and pair.p_value < 0.05 for pair in pairs)
         rows.append(
             [
                 f"k = {k}",
                 spread_text([at_k(record, k)["error"] for record in ours.values()]),
-                f"{100 * at_k(other, k)['error']:.2f}",
+                spread_text([at_k(record, k)["error"] for record in others.values()]),
                 "; ".join(map(str, pairs)),
                 f"{worse} of {len(pairs)} seeds" if worse else "no",
             ]

@@ -36,7 +36,7 @@ def exercise_3(count: int = 100) -> str:
     field = receptive_field(coarse)
     assert (field.stride, field.size) == (4, 15)  # 7, then + 2 * 2, then + 2 * 2
 
-    # The library's fine layers map 15 pixels to one vector as they do 14, which then never see the last row and column.
+    # The library's fine layers map 15 pixels to one vector as they do 14; a pool then leaves out a row and a column.
     fine = nn.Sequential(block(1, 24, 4), block(24, 24, 3), nn.MaxPool2d(2), block(24, 24, 3), block(24, 24, 3))
     assert fine(torch.zeros(2, 1, 15, 15)).shape == (2, 24, 1, 1)  # 15 - 3 - 2 = 10, 5, 3, 1: nothing is left out
     sizes = [derive_geometry(coarse, layers).size for layers in (FineLayers(), fine)]

@@ -36,9 +36,9 @@ def exercise_4(count: int = 1000) -> str:
 
     k = next(k for k in range(1, 200) if cost(dcn, 112, k=k) > cost(fine_model, 112))
     first = f"k = {k} takes {cost(dcn, 112, k=k):.0f} million, the whole picture {cost(fine_model, 112):.0f}"
-    for height in range(112, count + 1, 28):
+    for height in range(112, count + 1):
         parts = cost(dcn, height, k=4), cost(fine_model, height)
-        if parts[0] < parts[1] / 10:
+        if parts[0] <= parts[1] / 10:
             return f"{first}; {height} pixels high: k = 4 takes {parts[0]:.0f} million, the whole {parts[1]:.0f}"
     return f"{first}; up to {count} pixels four patches never take a tenth"
 

@@ -47,18 +47,23 @@ def rows_of(table):
 def test_each_k_is_compared_with_the_network_that_was_trained_with_it():
     ours = run_of("dcn-every-k", lambda k: range(40 - k))
     again = run_of("dcn-every-k-seed1", lambda k: range(30, 60))
-    coarse, two = run_of(ONE_K[0], lambda k: range(10, 50), k=None), run_of(ONE_K[2], lambda k: range(8), k=2)
+    coarse = run_of(f"{ONE_K[0]}-12-seed0", lambda k: range(10, 50), k=None)
+    two = run_of(f"{ONE_K[2]}-12-seed0", lambda k: range(8), k=2)
     first, second = rows_of(each_k_table(loader(ours, coarse, two)))
     assert first == ["k = 0", "4.00", "4.00", "10, 10 (1.000)", "no"]
     assert second == ["k = 2", "3.80", "0.80", "30, 0 (< 0.001)", "1 of 1 seeds"]
-    first, second = rows_of(each_k_table(loader(ours, again, coarse, two)))
-    assert first[1] == "3.50 (3.00..4.00)"
-    assert first[3].startswith("10, 10 (1.000); 10, 20 (")
-    assert second[4] == "2 of 2 seeds"
+    other = run_of(f"{ONE_K[0]}-12-seed1", lambda k: range(35, 65), k=None)
+    first, second = rows_of(each_k_table(loader(ours, again, coarse, two, other)))
+    assert first[1:3] == ["3.50 (3.00..4.00)", "3.50 (3.00..4.00)"]
+    assert first[3] == "10, 10 (1.000); 5, 5 (1.000)"  # seed by seed
+    assert second[4] == "1 of 1 seeds"  # the other seed has nothing to stand beside
 
 
 def test_the_papers_training_is_compared_at_every_k():
-    ours, papers = run_of("dcn-every-k", lambda k: range(20)), run_of(ONE_K[8], lambda k: range(40 - k), k=8)
+    ours, papers = (
+        run_of("dcn-every-k", lambda k: range(20)),
+        run_of(f"{ONE_K[8]}-12-seed0", lambda k: range(40 - k), k=8),
+    )
     rows = rows_of(papers_training_table(loader(ours, papers)))
     assert [row[0] for row in rows] == [f"k = {k}" for k in TEST_KS]
     assert rows[0][1:] == ["2.00", "4.00", "0, 20 (< 0.001)", "no"]
