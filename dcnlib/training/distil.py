@@ -43,13 +43,13 @@ def distil_coarse(
     error of `dcn` itself, at its own k. Without labels, give the answers of the trained network.
 
     options: those of `fit`, which does the training: `run_dir`, `progress`, ...; a run goes on from its checkpoint, and
-    returns its record. Fine and top layers stay as they are, norm statistics included; afterwards each parameter may be
-    trained that could before, and all is in eval mode. Raises as `fit` does.
+    returns its record. Fine and top layers stay as they are, norm statistics included; afterwards, however it ends,
+    each parameter may be trained that could before, and all of `dcn` is in eval mode. Raises as `fit` does.
     """
     if isinstance(pictures, DataLoader):
         raise TypeError("pictures must be a map-style data set, not a DataLoader: give loader.dataset")
     apprentice = CoarseApprentice(dcn, cells, hint)
-    with _only_coarse(apprentice):
+    with _only_coarse(dcn):
         return fit(apprentice, Unlabelled(pictures), validation_data, settings, **options)
 
 
@@ -115,10 +115,10 @@ class Unlabelled:
 
 
 @contextmanager
-def _only_coarse(network: DynamicCapacityNetwork) -> Iterator[None]:
-    """Leave only the coarse layers to be trained, and nothing of the others changed."""
-    train_keeping_frozen(network.coarse)
-    others = [part.eval() for part in (network.fine, network.top)]
+def _only_coarse(dcn: DynamicCapacityNetwork) -> Iterator[None]:
+    """Leave only the coarse layers to be trained, and nothing of the others changed; all is in eval mode afterwards."""
+    train_keeping_frozen(dcn.coarse)
+    others = [part.eval() for part in dcn.children() if part is not dcn.coarse]
     trainable = [parameter for part in others for parameter in part.parameters() if parameter.requires_grad]
     for parameter in trainable:
         parameter.requires_grad_(False)
@@ -127,3 +127,5 @@ def _only_coarse(network: DynamicCapacityNetwork) -> Iterator[None]:
     finally:
         for parameter in trainable:
             parameter.requires_grad_(True)
+        # A network in training mode with parts in eval mode would say that its owner froze those.
+        dcn.eval()

@@ -1,13 +1,14 @@
 """New coarse layers learn from a trained network's first layers alone, on pictures whose labels nobody looks at."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from dcnlib import DynamicCapacityNetwork, TrainingSettings, evaluate
+from dcnlib import DynamicCapacityNetwork, TrainingSettings, evaluate, fit
 from dcnlib.core.one_cell import OneCell
 from dcnlib.models.cluttered_mnist import conv_norm
 from dcnlib.training.distil import distil_coarse
@@ -80,6 +81,29 @@ def test_coarse_layers_learn_to_stand_in_and_nothing_else_moves(trained, quadran
     assert not any(part.training for part in dcn.modules())
     assert record["data"]["train"]["labels"] == "none"
     assert record["validation"]["error"] == evaluate(dcn, own_answers).rate.fraction
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_afterwards_everything_may_be_trained_together(trained, quadrants, own_answers, fails):
+    """Of a network as it was built, in training mode, and whether the coarse layers came to their end or not."""
+    dcn = from_trained(trained).train()
+
+    def stop(figures: dict[str, float]) -> None:
+        if fails:
+            raise Stopped
+
+    with pytest.raises(Stopped) if fails else nullcontext():
+        distil_coarse(dcn, quadrants[0], own_answers, SETTINGS, on_epoch=stop)
+    assert not any(part.training for part in dcn.modules())
+    assert dcn.adaptive(quadrants[1].tensors[0][:2], entropy_below=0.5, max_k=2).logits.shape == (2, 4)
+    before = copy.deepcopy(dcn.state_dict())
+    record = fit(dcn, *quadrants, SETTINGS)
+    assert record["frozen"] == []
+    assert not any(value.equal(before[name]) for name, value in dcn.state_dict().items() if "running" in name)
 
 
 def test_labels_are_not_looked_at(trained, quadrants, own_answers):
