@@ -21,7 +21,7 @@ from dcnlib.training.loading import Batched, Data, at_epoch
 from dcnlib.training.loop import fit
 from dcnlib.training.settings import TrainingSettings
 from dcnlib.utils.checks import check_whole
-from dcnlib.utils.modules import train_keeping_frozen
+from dcnlib.utils.modules import train_keeping_frozen, uncompiled
 from dcnlib.utils.records import Record
 
 
@@ -48,8 +48,11 @@ def distil_coarse(
     """
     if isinstance(pictures, DataLoader):
         raise TypeError("pictures must be a map-style data set, not a DataLoader: give loader.dataset")
-    apprentice = CoarseApprentice(dcn, cells, hint)
-    with _only_coarse(dcn):
+    network = uncompiled(dcn)
+    if not isinstance(network, DynamicCapacityNetwork):
+        raise TypeError(f"dcn must be a DynamicCapacityNetwork itself, got {type(network).__name__}")
+    apprentice = CoarseApprentice(network, cells, hint)
+    with _only_coarse(network):
         return fit(apprentice, Unlabelled(pictures), validation_data, settings, **options)
 
 
@@ -67,6 +70,8 @@ class CoarseApprentice(DynamicCapacityNetwork):
             policy=dcn.policy,
             hint=hint,
         )
+        for name, part in dcn.named_children():  # its policy may ask for more than the three, such as a scorer
+            self.add_module(name, part)
         self.image_shape = dcn.image_shape
         self.cells = cells
 

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from dcnlib import DynamicCapacityNetwork, TrainingSettings, evaluate, fit
 from dcnlib.core.one_cell import OneCell
 from dcnlib.models.cluttered_mnist import conv_norm
+from dcnlib.rivals.perturbed_topk import PerturbedTopKNetwork
 from dcnlib.training.distil import distil_coarse
 
 SETTINGS = TrainingSettings(epochs=6, batch_size=16, learning_rate=0.02, device="cpu")
@@ -83,6 +84,14 @@ def test_coarse_layers_learn_to_stand_in_and_nothing_else_moves(trained, quadran
     assert record["validation"]["error"] == evaluate(dcn, own_answers).rate.fraction
 
 
+def test_what_torch_compile_wraps_learns_as_itself(trained, quadrants, own_answers):
+    plain, wrapped = from_trained(trained), torch.compile(from_trained(trained), backend="eager")
+    record, expected = (distil_coarse(dcn, quadrants[0], own_answers, SETTINGS) for dcn in (wrapped, plain))
+    assert record["curves"] == expected["curves"]
+    assert record["architecture"] == expected["architecture"]
+    assert all(value.equal(wrapped._orig_mod.state_dict()[name]) for name, value in plain.state_dict().items())
+
+
 class Stopped(Exception):
     pass
 
@@ -114,6 +123,20 @@ def test_labels_are_not_looked_at(trained, quadrants, own_answers):
     assert all(curve == curves[0] for curve in curves)
 
 
+def test_a_networks_own_scorer_says_where_it_looks_and_stays_as_it_is(trained, quadrants, own_answers):
+    plain = from_trained(trained)
+    network = PerturbedTopKNetwork(
+        **{name: getattr(plain, name) for name in ("coarse", "fine", "top", "k", "geometry", "image_shape")},
+        scorer=nn.Sequential(nn.Conv2d(6, 1, 1), nn.Flatten(1, 2)),
+    )
+    before = copy.deepcopy(network.state_dict())
+    record = distil_coarse(network, quadrants[0], own_answers, SETTINGS)
+    assert record["validation"]["error"] == evaluate(network, own_answers).rate.fraction
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]) == (not name.startswith("coarse.")), name
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
 def test_an_interrupted_run_goes_on(trained, quadrants, own_answers, tmp_path):
     whole = from_trained(trained)
     expected = distil_coarse(whole, quadrants[0], own_answers, SETTINGS)
@@ -133,7 +156,9 @@ def test_an_interrupted_run_goes_on(trained, quadrants, own_answers, tmp_path):
         distil_coarse(from_trained(trained), torch.stack(other)[:, None], own_answers, SETTINGS, run_dir=tmp_path)
 
 
-def test_a_loader_and_no_cells_are_refused(trained, quadrants, own_answers):
+def test_a_loader_no_cells_and_what_wraps_a_network_are_refused(trained, quadrants, own_answers):
+    with pytest.raises(TypeError, match="must be a DynamicCapacityNetwork itself, got DataParallel"):
+        distil_coarse(nn.DataParallel(from_trained(trained)), quadrants[0], own_answers, SETTINGS)
     with pytest.raises(TypeError, match="not a DataLoader"):
         distil_coarse(from_trained(trained), DataLoader(quadrants[0]), own_answers, SETTINGS)
     with pytest.raises(ValueError, match="cells must be at least 1"):
