@@ -61,5 +61,12 @@ def _function(function: FunctionType) -> str:
 
 
 def _code(code: CodeType) -> tuple[Any, ...]:
-    constants = [_code(item) if isinstance(item, CodeType) else repr(item) for item in code.co_consts]
+    constants = [_code(item) if isinstance(item, CodeType) else repr(_in_order(item)) for item in code.co_consts]
     return code.co_code, code.co_names, constants
+
+
+def _in_order(constant: Any) -> Any:
+    """A constant, in which sets, whose order is another one in each process, are sorted lists; code has no lists."""
+    if isinstance(constant, frozenset):
+        return sorted(map(_in_order, constant), key=repr)
+    return tuple(map(_in_order, constant)) if isinstance(constant, tuple) else constant

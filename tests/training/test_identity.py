@@ -155,6 +155,32 @@ def test_functions_of_ones_own_are_told_by_what_they_do(quadrants, tmp_path):
         fit(net(by(3)), *quadrants, QUICK, run_dir=tmp_path / "made")
 
 
+SETS = """
+from dcnlib.training.plain import plain
+
+one = lambda name: name in {"cat", "dog", "eel", "fox", "gnu"}
+within = lambda names: [name for name in names if name in {("cat", 1), ("dog", 2), ("eel", 3), ("fox", 4)}]
+other = lambda name: name in {"cat", "dog", "eel", "fox", "hen"}
+print(*map(plain, (one, within, other)), sep="\\n")
+"""
+
+
+def test_sets_in_functions_are_the_same_in_every_process():
+    """Python orders the strings of a set by a hash that is drawn anew in each."""
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", SETS],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+        for seed in "12"
+    ]
+    assert told[0] == told[1]
+    assert len(set(told[0])) == 3
+
+
 def test_options_of_data_of_ones_own_are_part_of_the_experiment(quadrants, tmp_path):
     train, validation = quadrants
     run = fit(Net(), Measured(train), validation, QUICK, run_dir=tmp_path)
