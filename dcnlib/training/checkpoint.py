@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dcnlib.training.identity import check_same
+from dcnlib.training.means import as_weights
 from dcnlib.utils.files import atomic_write, check_size, check_stored
 from dcnlib.utils.records import Record
 from dcnlib.utils.weights import check_fit, digest_of, put_weights, size_of, weights_of
@@ -101,13 +102,14 @@ def resume(path: Path, content: dict[str, Any], identity: Record, here: Record, 
         check_fit(content["model"], training.model, str(path))
         check_fit(content["best_weights"], training.model, str(path))
         if training.means:
-            check_fit(content["means"], training.model, str(path))
+            check_fit(as_weights(content["means"], training.model), training.model, str(path))
         training.optimizer.load_state_dict(content["optimizer"])
         _check_moments(training.optimizer, path)
         training.schedule.load_state_dict(content["schedule"])
         training.progress = Progress(**content["progress"])
         training.best_weights = content["best_weights"]
-        training.means = {name: content["means"][name].to(mean.device) for name, mean in training.means.items()}
+        # Earlier versions kept means of half precision's weights in half precision.
+        training.means = {name: content["means"][name].to(mean) for name, mean in training.means.items()}
         torch.set_rng_state(content["torch_rng"])
         if torch.cuda.is_available() and len(content["cuda_rng"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(content["cuda_rng"])

@@ -16,6 +16,7 @@ def update_means(means: Weights, model: nn.Module, decay: float, step: int) -> N
     mean = d * mean + (1 - d) * weights. d is `decay`, and less in the first steps, (step - 1) / step, which makes a
     plain mean of all steps until there are 1 / (1 - decay) of them, so that the initial weights leave no trace.
     Statistics of batch norm are averaged like weights; whole numbers, such as counts of steps, are the model's own.
+    Means of half precision's weights are kept in float32: a step's share would be lost in half precision's rounding.
     """
     d = min(decay, (step - 1) / step)
     for name, weights in model.state_dict().items():
@@ -32,7 +33,7 @@ def in_place_of_weights(means: Weights, model: nn.Module) -> Iterator[None]:
         yield
         return
     own = {name: weights.clone() for name, weights in model.state_dict().items()}
-    model.load_state_dict(means)
+    model.load_state_dict(as_weights(means, model))
     try:
         yield
     finally:
@@ -40,5 +41,15 @@ def in_place_of_weights(means: Weights, model: nn.Module) -> Iterator[None]:
 
 
 def first_means(model: nn.Module) -> Weights:
-    """Where means begin: a copy of a model's weights, on its device."""
-    return {name: weights.detach().clone() for name, weights in model.state_dict().items()}
+    """Where means begin: a copy of a model's weights, on its device, in float32 at least."""
+    return {name: _precise(weights.detach()).clone() for name, weights in model.state_dict().items()}
+
+
+def as_weights(means: Weights, model: nn.Module) -> Weights:
+    """Means in the precision of the weights whose place they take. Raises KeyError for means of another model."""
+    own = model.state_dict()
+    return {name: mean.to(own[name].dtype) for name, mean in means.items()}
+
+
+def _precise(weights: Tensor) -> Tensor:
+    return weights.to(torch.promote_types(weights.dtype, torch.float32)) if weights.is_floating_point() else weights

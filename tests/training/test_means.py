@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from dcnlib import TrainingSettings, evaluate, fit, load_record
 from dcnlib.training.identity import differences, identify
-from dcnlib.training.means import first_means, in_place_of_weights, update_means
+from dcnlib.training.means import as_weights, first_means, in_place_of_weights, update_means
+from dcnlib.training.run import Run
 from dcnlib.utils.weights import weights_of
 
 SETTINGS = TrainingSettings(epochs=2, batch_size=16, device="cpu", mean_decay=0.6, seed=3)
@@ -51,9 +53,24 @@ def test_a_model_answers_with_the_means_and_gets_its_weights_back():
         assert net.weight.equal(own["weight"])
 
 
-def train(make_dcn, quadrants, settings, run_dir=None, stop_at=None):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_means_move_by_less_than_half_precision_can_tell(dtype):
+    net = nn.Linear(2, 1).to(dtype)
+    nn.init.ones_(net.weight)
+    means = first_means(net)
+    nn.init.constant_(net.weight, 2.0)
+    for step in range(2001, 2301):
+        update_means(means, net, 0.999, step)
+    expected = torch.full((1, 2), 2 - 0.999**300, dtype=torch.float64)
+    torch.testing.assert_close(means["weight"].double(), expected, rtol=1e-5, atol=0)
+    with in_place_of_weights(means, net):
+        assert net.weight.equal(means["weight"].to(dtype))
+        assert net.weight.dtype == dtype
+
+
+def train(make_dcn, quadrants, settings, run_dir=None, stop_at=None, dtype=torch.float32):
     """A run of eight steps with a drawn k and a share for the first prediction; the weights after each step."""
-    model = make_dcn(image_shape=None, k=6, training_k="reciprocal", first_share=0.5).float()
+    model = make_dcn(image_shape=None, k=6, training_k="reciprocal", first_share=0.5).to(dtype)
     loss, seen = model.loss, []
 
     def watched(images, labels):
@@ -89,6 +106,27 @@ def test_a_run_goes_on_from_its_checkpoint_bit_identical(make_dcn, quadrants, tm
     whole, expected, _ = train(make_dcn, quadrants, SETTINGS, tmp_path / "whole")
     assert record["curves"] == expected["curves"]
     assert all(weights.equal(weights_of(whole)[name]) for name, weights in weights_of(resumed).items())
+
+
+def test_a_run_in_bfloat16_goes_on_with_means_in_float32_or_with_those_of_earlier_versions(
+    make_dcn, quadrants, tmp_path
+):
+    halves = [TensorDataset(data.tensors[0].bfloat16(), data.tensors[1]) for data in quadrants]
+    whole, expected, _ = train(make_dcn, halves, SETTINGS, dtype=torch.bfloat16)
+    for earlier in (False, True):
+        run = Run(tmp_path / f"earlier-{earlier}")
+        with pytest.raises(Interrupted):
+            train(make_dcn, halves, SETTINGS, run.folder, stop_at=6, dtype=torch.bfloat16)
+        content = torch.load(run.checkpoint_path)
+        kept = {mean.dtype for mean in content["means"].values() if mean.is_floating_point()}
+        assert kept == {torch.float32}
+        if earlier:
+            model = make_dcn(image_shape=None).bfloat16()
+            torch.save(content | {"means": as_weights(content["means"], model)}, run.checkpoint_path)
+        resumed, record, _ = train(make_dcn, halves, SETTINGS, run.folder, dtype=torch.bfloat16)
+        assert record["curves"]["train_loss"] == expected["curves"]["train_loss"]
+        same = all(weights.equal(weights_of(whole)[name]) for name, weights in weights_of(resumed).items())
+        assert same or earlier
 
 
 def test_runs_that_knew_none_of_these_options_are_the_same_experiments_still(make_dcn, quadrants):
