@@ -5,10 +5,12 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
-from dcnlib import evaluate, load_model
+from dcnlib import TrainingSettings, evaluate, fit, load_model
 from dcnlib.core.selection import select_patches
 from dcnlib.data.cluttered_mnist import load_cluttered
+from dcnlib.utils.weights import weights_of
 
 NAMES = ("coarse", "dcn-k8-hints", "ram", "draw", "perturbed-topk", "soft-attention")
 CHOOSERS = ("dcn-k8-hints", "perturbed-topk")
@@ -104,7 +106,7 @@ def test_weights_that_are_no_numbers_are_never_measured(model, sixteen):
     with torch.no_grad():
         next(model.parameters()).view(-1)[0] = float("nan")
     with pytest.raises(ValueError, match="aren't finite"):
-        evaluate(model, torch.utils.data.TensorDataset(*sixteen))
+        evaluate(model, TensorDataset(*sixteen))
 
 
 @every
@@ -131,9 +133,11 @@ def test_windows_lie_where_they_lie_in_half_precision_too(model, sixteen):
 @every
 def test_half_precision_trains(model, sixteen):
     images, labels = sixteen
-    loss, _ = model.to(torch.bfloat16).train().loss(images.bfloat16(), labels)
-    loss.backward()
-    assert all(weight.grad is None or weight.grad.isfinite().all() for weight in model.parameters())
+    data = TensorDataset(images.bfloat16(), labels)
+    before = weights_of(model.to(torch.bfloat16))
+    fit(model, data, data, TrainingSettings(epochs=1, batch_size=8, device="cpu"))
+    assert not any(weight.equal(before[name]) for name, weight in model.named_parameters())
+    assert all(weight.isfinite().all() for weight in model.parameters())
 
 
 def test_soft_attention_that_sees_one_cell_only_is_finite(models, sixteen):

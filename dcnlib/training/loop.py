@@ -69,13 +69,13 @@ def fit(
     its equal share of every batch, so `batch_size` stays that of a step. The first one writes the files and shows the
     bar; all return the record, and call `on_epoch`. With any number of processes a run goes on where it was.
 
-    Raises ValueError if there are fewer images than a batch, or no parameter to train, for images outside [0, 1] and
-    labels that are none of the model's classes, and if `run_dir` holds a run that differs in anything that changes the
-    result, saying in what (of your own code, classes are known by their names, and pictures in files by their labels);
-    BlockingIOError if another process trains there; FloatingPointError if loss, gradient, weights or validation are no
-    longer finite: at that step on a CPU, and on a GPU, which would have to be waited for, at the next checkpoint or the
-    epoch's end. The last checkpoint is from before. ConnectionError if another of several processes has ended. Stopped,
-    a KeyboardInterrupt, after a signal.
+    Raises TypeError for float16 weights; ValueError if there are fewer images than a batch, or no parameter to train,
+    for images outside [0, 1] and labels that are none of the model's classes, and if `run_dir` holds a run that differs
+    in anything that changes the result, saying in what (of your own code, classes are known by their names, and
+    pictures in files by their labels); BlockingIOError if another process trains there; FloatingPointError if loss,
+    gradient, weights or validation are no longer finite: at that step on a CPU, and on a GPU, which would have to be
+    waited for, at the next checkpoint or the epoch's end. The last checkpoint is from before. ConnectionError if
+    another of several processes has ended. Stopped, a KeyboardInterrupt, after a signal.
     """
     model = uncompiled(model)
     if isinstance(train_data, DataLoader) and train_data.batch_size is not None:
@@ -85,10 +85,7 @@ def fit(
             f"{len(train_data)} training and {len(validation_data)} validation images don't make a batch of "
             f"{settings.batch_size} and a validation"
         )
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError("there is nothing to train: every parameter of the model is frozen")
-    if any(parameter.is_inference() for parameter in model.parameters()):
-        raise ValueError("a model that was made in torch.inference_mode() can't be trained: make it outside")
+    _check_trainable(model)
     processes = join(settings.device)
     if settings.batch_size % processes.count:
         raise ValueError(f"{processes.count} processes can't share batches of {settings.batch_size} images equally")
@@ -303,6 +300,20 @@ class _Trainer:
             return kept
         self.run.save_record(record)
         return record
+
+
+def _check_trainable(model: nn.Module) -> None:
+    """Raise TypeError or ValueError unless a model can be trained, as far as that is seen before a step."""
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if not trained:
+        raise ValueError("there is nothing to train: every parameter of the model is frozen")
+    if half := [name for name, parameter in trained.items() if parameter.dtype == torch.float16]:
+        raise TypeError(
+            f"float16 weights can't be trained, such as {half[0]}: what keeps AdamW from dividing by zero is zero "
+            "itself there. Train float32 weights under precision='bfloat16', or bfloat16 weights"
+        )
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise ValueError("a model that was made in torch.inference_mode() can't be trained: make it outside")
 
 
 @torch.no_grad()

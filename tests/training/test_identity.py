@@ -350,6 +350,17 @@ def test_what_cannot_be_trained_is_refused_before_a_step(quadrants):
         fit(net, *quadrants, QUICK)
 
 
+def test_float16_weights_are_refused_before_a_step(quadrants):
+    halves = [TensorDataset(data.tensors[0].half(), data.tensors[1]) for data in quadrants]
+    net = Net().half()
+    net.loss = lambda images, labels: pytest.fail("a step was made")
+    with pytest.raises(TypeError, match=r"float16 weights can't be trained, such as layers\.1\.weight: .*bfloat16"):
+        fit(net, *halves, QUICK)
+    beside = Net()
+    beside.frozen = nn.Parameter(torch.ones(1, dtype=torch.float16), requires_grad=False)
+    assert np.isfinite(fit(beside, *quadrants, QUICK)["curves"]["train_loss"]).all()
+
+
 def test_frozen_parts_keep_their_weights_and_statistics(make, quadrants):
     """Whether the model around them is in training mode or, as trained ones are, in eval mode."""
     for mode in (True, False):
