@@ -69,13 +69,14 @@ def fit(
     its equal share of every batch, so `batch_size` stays that of a step. The first one writes the files and shows the
     bar; all return the record, and call `on_epoch`. With any number of processes a run goes on where it was.
 
-    Raises TypeError for float16 weights; ValueError if there are fewer images than a batch, or no parameter to train,
-    for images outside [0, 1] and labels that are none of the model's classes, and if `run_dir` holds a run that differs
-    in anything that changes the result, saying in what (of your own code, classes are known by their names, and
-    pictures in files by their labels); BlockingIOError if another process trains there; FloatingPointError if loss,
-    gradient, weights or validation are no longer finite: at that step on a CPU, and on a GPU, which would have to be
-    waited for, at the next checkpoint or the epoch's end. The last checkpoint is from before. ConnectionError if
-    another of several processes has ended. Stopped, a KeyboardInterrupt, after a signal.
+    Raises TypeError for a model without `loss`, such as `nn.DataParallel`, and for float16 weights; ValueError if there
+    are fewer images than a batch, or no parameter to train, for images outside [0, 1] and labels that are none of the
+    model's classes, and if `run_dir` holds a run that differs in anything that changes the result, saying in what (of
+    your own code, classes are known by their names, and pictures in files by their labels); BlockingIOError if another
+    process trains there; FloatingPointError if loss, gradient, weights or validation are no longer finite: at that step
+    on a CPU, and on a GPU, which would have to be waited for, at the next checkpoint or the epoch's end. The last
+    checkpoint is from before. ConnectionError if another of several processes has ended. Stopped, a KeyboardInterrupt,
+    after a signal.
     """
     model = uncompiled(model)
     if isinstance(train_data, DataLoader) and train_data.batch_size is not None:
@@ -304,6 +305,12 @@ class _Trainer:
 
 def _check_trainable(model: nn.Module) -> None:
     """Raise TypeError or ValueError unless a model can be trained, as far as that is seen before a step."""
+    if not callable(getattr(model, "loss", None)):
+        raise TypeError(
+            f"the model must have loss(images, labels) -> (loss, named parts), which {type(model).__name__} hasn't. "
+            "If it wraps a model, give that: several GPUs train by torchrun or accelerate launch, see "
+            "docs/several_machines.md"
+        )
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not trained:
         raise ValueError("there is nothing to train: every parameter of the model is frozen")

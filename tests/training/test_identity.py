@@ -350,6 +350,17 @@ def test_what_cannot_be_trained_is_refused_before_a_step(quadrants):
         fit(net, *quadrants, QUICK)
 
 
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda net: net.layers])
+def test_a_model_without_a_loss_is_refused_before_anything_starts(quadrants, tmp_path, wrap):
+    model = wrap(Net())
+    before = weights_of(model)
+    message = rf"must have loss\(images, labels\).* which {type(model).__name__} hasn't.*torchrun"
+    with pytest.raises(TypeError, match=message):
+        fit(model, *quadrants, QUICK, run_dir=tmp_path / "run")
+    assert same(weights_of(model), before)
+    assert not (tmp_path / "run").exists()
+
+
 def test_float16_weights_are_refused_before_a_step(quadrants):
     halves = [TensorDataset(data.tensors[0].half(), data.tensors[1]) for data in quadrants]
     net = Net().half()
