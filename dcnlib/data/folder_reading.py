@@ -18,6 +18,7 @@ from dcnlib.data.pictures import Picture, TooManyPixels, file_content, read_pict
 from dcnlib.data.preparation import Prepared, enlarged, resized, size_text, window_of
 from dcnlib.utils.cache import Arrays, cached
 from dcnlib.utils.checks import ImageShape
+from dcnlib.utils.launched import startable
 
 MOST_STORED = 2_000_000_000  # bytes of pictures that are kept decoded
 MOST_CACHED = 2 * MOST_STORED  # of all folders together, and of what they held before
@@ -103,7 +104,7 @@ Decoded = tuple[np.ndarray, bytes, str, bool]
 
 def _decoded(entries: Sequence[Entry], image_shape: ImageShape, windows: bool) -> Iterator[Decoded]:
     """Of each picture all that images are made of, its digest, why it can't be used, and whether that is its size."""
-    workers = min(READERS, os.cpu_count() or 1) if len(entries) >= WORTH_READERS else 0
+    workers = startable(min(READERS, os.cpu_count() or 1)) if len(entries) >= WORTH_READERS else 0
     reading = _Reading(entries, image_shape, windows)
     return iter(DataLoader(reading, batch_size=None, num_workers=workers, collate_fn=_as_it_is))
 

@@ -22,6 +22,7 @@ from torch.utils.data import (
 
 from dcnlib.training.interrupt import SIGNALS
 from dcnlib.utils.checks import check_values
+from dcnlib.utils.launched import startable
 
 MOST_AT_ONCE = 250
 Batch = tuple[Tensor, Tensor]
@@ -187,6 +188,7 @@ def _is_vectorised(data: Any) -> bool:
 
 
 def _loader(data: Data, batches: Any, workers: int, generator: torch.Generator) -> DataLoader:
+    workers = startable(workers)
     how: dict[str, Any] = {"num_workers": workers, "generator": generator, "worker_init_fn": _outlive_a_signal}
     return DataLoader(Batched(data), sampler=batches, batch_size=None, **how)
 

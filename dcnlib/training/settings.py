@@ -40,7 +40,8 @@ class TrainingSettings:
     """Whether torch takes operations that give the same bits each time on one machine; what it can't is said. On CPUs
     all of ours do anyway."""
     workers: int = 0
-    """Processes that make batches beside the training; 0 makes them in its own."""
+    """Processes that make batches beside the training; 0 makes them in its own, and so does a process of a sweep, which
+    can't start any."""
 
     def __post_init__(self) -> None:
         """Numbers of numpy and devices of torch are taken for what they are and kept as plain ones, so that a record

@@ -9,6 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from daemons import in_a_daemon, needs_fork
 from odd_pictures import CLASSES, damage, odd_folder, picture
 from PIL import Image
 
@@ -101,6 +102,14 @@ def test_a_second_reading_comes_from_the_cache_unless_a_file_has_changed(odd, mo
     Image.fromarray(picture("cat", 77)).save(odd / "cat" / "0.png")
     with pytest.raises(pytest.fail.Exception):
         PictureFolder(odd)
+
+
+@needs_fork
+def test_a_process_that_may_start_none_reads_many_pictures_itself(odd, tmp_path, monkeypatch):
+    expected = PictureFolder(odd).contents.tolist()
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_: str(tmp_path / "empty"))
+    monkeypatch.setattr("dcnlib.data.folder_reading.WORTH_READERS", 1)
+    assert in_a_daemon(lambda: PictureFolder(odd).contents.tolist()) == expected
 
 
 # Refused

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from daemons import in_a_daemon, needs_fork
 from PIL import Image
 from torch import nn
 from torch.utils.data import (
@@ -80,6 +81,19 @@ def test_every_form_of_a_data_set_gives_the_same_batches(quadrants, form, worker
     for part, tensor in enumerate(data.tensors):
         assert torch.equal(torch.cat([batch[part] for batch in whole]), tensor)
     assert torch.equal(torch.get_rng_state(), rng)  # which the model draws from
+
+
+@needs_fork
+def test_a_process_that_may_start_none_makes_its_batches_itself(quadrants):
+    def labels_of(workers):
+        training = training_batches(quadrants[0], 10, seed=3, epoch=5, workers=workers)
+        return [
+            labels.tolist()
+            for batches in (training, evaluation_batches(quadrants[1], 10, workers=workers))
+            for _, labels in batches
+        ]
+
+    assert in_a_daemon(lambda: labels_of(2)) == labels_of(0)
 
 
 @pytest.mark.parametrize("form", [*FORMS, "random split"])

@@ -63,6 +63,12 @@ def test_each_job_is_done_in_its_folder_as_fit_does_it(where, tmp_path):
         assert status.validation_error == swept.read_record()["validation"]["error"]
 
 
+def test_a_job_may_ask_for_processes_that_make_its_batches(where, tmp_path):
+    """Whether its own process may start them or not."""
+    job = SmallJob(name="helped", settings=replace(settings(), workers=1))
+    assert states(run_sweep([job], tmp_path, **where)) == {"helped": "done"}
+
+
 def test_a_job_waits_for_those_that_it_begins_with(where, tmp_path):
     """Two workers are free, but one after another is what must happen: each begins where the one before it ended."""
     first = SmallJob(name="first", settings=settings(epochs=EPOCHS), log=tmp_path / "log", seconds=0.05)
