@@ -141,8 +141,13 @@ def evaluation_batches(
 
 
 def most_at_once(data: Any) -> int:
-    """How many images of a data set to evaluate together: what it says, or what it is a part of, or 250."""
-    return int(getattr(data.dataset if isinstance(data, Subset) else data, "most_at_once", MOST_AT_ONCE))
+    """How many images of a data set to evaluate together: what it says, or what it is a part of, or of several joined
+    ones the least; else 250."""
+    if hasattr(data, "most_at_once"):
+        return int(data.most_at_once)
+    if isinstance(data, ConcatDataset):
+        return min(map(most_at_once, data.datasets))
+    return most_at_once(data.dataset) if isinstance(data, Subset) else MOST_AT_ONCE
 
 
 def at_epoch(data: Any, epoch: int) -> Any:

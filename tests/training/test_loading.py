@@ -22,7 +22,7 @@ from torch.utils.data import (
 
 from dcnlib import ClutteredMNIST, CoarseLayers, SingleCapacityNetwork, TopLayers, TrainingSettings, evaluate, fit
 from dcnlib.data.cluttered_mnist import ClutterRules
-from dcnlib.training.loading import at_epoch, evaluation_batches, training_batches
+from dcnlib.training.loading import at_epoch, evaluation_batches, most_at_once, training_batches
 from dcnlib.utils.weights import weights_of
 
 ONE_EPOCH = TrainingSettings(epochs=1, batch_size=16, device="cpu")
@@ -143,6 +143,26 @@ def test_a_part_of_a_fresh_set_is_fresh(digits):
     assert torch.equal(images, other[[5, 3, 1]][0])
     assert torch.equal(labels, other[[5, 3, 1]][1])
     assert part.dataset is data  # the caller's own stay as they were
+
+
+def test_parts_of_large_images_are_evaluated_in_batches_as_small_as_the_whole(quadrants, make_dcn):
+    class Large(TensorDataset):
+        most_at_once = 11
+
+    class Larger(TensorDataset):
+        most_at_once = 7
+
+    tensors, seen = quadrants[1].tensors, []
+    large, larger, usual = Large(*tensors), Larger(*tensors), TensorDataset(*tensors)
+    part = Subset(Subset(large, range(30)), range(25))
+    assert most_at_once(part) == 11
+    assert most_at_once(ConcatDataset([usual, part, usual])) == 11
+    assert most_at_once(Subset(ConcatDataset([part, larger, usual]), [0, 1])) == 7
+    assert most_at_once(ConcatDataset([usual, Subset(usual, range(3))])) == 250
+    dcn = make_dcn().float()
+    dcn.coarse.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    evaluate(dcn, part)
+    assert seen == [11, 11, 3]
 
 
 def test_a_set_that_is_not_fresh_is_the_same_in_every_epoch(digits):
