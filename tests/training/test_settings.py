@@ -91,10 +91,24 @@ def test_the_learning_rate_of_every_step_lies_between_nothing_and_its_peak(epoch
         if len(rates) < epochs:
             schedule.step()
     assert all(0 < rate <= 0.5 for rate in rates)
-    if epochs > 1:
+    if epochs == 1:
+        assert rates == [pytest.approx(0.5)]
+    else:
         peak = max(0, round(warm_up * epochs) - 1)
         assert rates.index(max(rates)) == peak
         assert rates[peak] == pytest.approx(0.5, rel=0.01) or warm_up * epochs < 1
+
+
+def test_a_training_of_a_single_step_makes_it_at_the_peak(make_dcn, quadrants):
+    settings = TrainingSettings(epochs=1, batch_size=64, learning_rate=0.01, device="cpu")
+    fitted, model = (make_dcn(image_shape=None).float() for _ in range(2))
+    fit(fitted, *quadrants, settings)
+    images, labels = (tensor[np.random.RandomState([0, 0, 1]).permutation(64)] for tensor in quadrants[0].tensors)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=settings.weight_decay)
+    model.train().loss(images, labels)[0].backward()
+    optimizer.step()
+    for name, weights in model.state_dict().items():
+        torch.testing.assert_close(fitted.state_dict()[name], weights, msg=name)
 
 
 class Scattering(nn.Module):
