@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,6 +98,20 @@ def test_the_learning_rate_of_every_step_lies_between_nothing_and_its_peak(epoch
         peak = max(0, round(warm_up * epochs) - 1)
         assert rates.index(max(rates)) == peak
         assert rates[peak] == pytest.approx(0.5, rel=0.01) or warm_up * epochs < 1
+
+
+def test_the_first_beta_goes_against_the_rate_as_the_page_says():
+    optimizer = torch.optim.AdamW(nn.Linear(1, 1).parameters(), lr=1.0)
+    schedule, betas, rates = one_cycle(optimizer, TrainingSettings(epochs=100), steps=1), [], []
+    for _ in range(100):
+        betas.append(optimizer.param_groups[0]["betas"][0])
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert betas.index(min(betas)) == rates.index(max(rates))
+    told = f"from {betas[0]:.2f} to {min(betas):.2f} at the peak and back"
+    assert betas[-1] == pytest.approx(betas[0])
+    assert told in (Path(__file__).parents[2] / "docs" / "method.md").read_text()
 
 
 def test_a_training_of_a_single_step_makes_it_at_the_peak(make_dcn, quadrants):
