@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from dcnlib.utils.weights import plain_name
+
 Weights = dict[str, Tensor]
 
 
@@ -20,10 +22,11 @@ def update_means(means: Weights, model: nn.Module, decay: float, step: int) -> N
     """
     d = min(decay, (step - 1) / step)
     for name, weights in model.state_dict().items():
+        mean = means[plain_name(name)]
         if weights.is_floating_point():
-            means[name].lerp_(weights.to(means[name]), 1 - d)
+            mean.lerp_(weights.to(mean), 1 - d)
         else:
-            means[name].copy_(weights)
+            mean.copy_(weights)
 
 
 @contextmanager
@@ -33,7 +36,8 @@ def in_place_of_weights(means: Weights, model: nn.Module) -> Iterator[None]:
         yield
         return
     own = {name: weights.clone() for name, weights in model.state_dict().items()}
-    model.load_state_dict(as_weights(means, model))
+    kept = as_weights(means, model)
+    model.load_state_dict({name: kept[plain_name(name)] for name in own})
     try:
         yield
     finally:
@@ -41,13 +45,13 @@ def in_place_of_weights(means: Weights, model: nn.Module) -> Iterator[None]:
 
 
 def first_means(model: nn.Module) -> Weights:
-    """Where means begin: a copy of a model's weights, on its device, in float32 at least."""
-    return {name: _precise(weights.detach()).clone() for name, weights in model.state_dict().items()}
+    """Where means begin: a copy of a model's weights, on its device, in float32 at least, under their plain names."""
+    return {plain_name(name): _precise(weights.detach()).clone() for name, weights in model.state_dict().items()}
 
 
 def as_weights(means: Weights, model: nn.Module) -> Weights:
     """Means in the precision of the weights whose place they take. Raises KeyError for means of another model."""
-    own = model.state_dict()
+    own = {plain_name(name): weights for name, weights in model.state_dict().items()}
     return {name: mean.to(own[name].dtype) for name, mean in means.items()}
 
 

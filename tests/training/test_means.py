@@ -68,9 +68,11 @@ def test_means_move_by_less_than_half_precision_can_tell(dtype):
         assert net.weight.dtype == dtype
 
 
-def train(make_dcn, quadrants, settings, run_dir=None, stop_at=None, dtype=torch.float32):
+def train(make_dcn, quadrants, settings, run_dir=None, stop_at=None, dtype=torch.float32, compiled=False):
     """A run of eight steps with a drawn k and a share for the first prediction; the weights after each step."""
     model = make_dcn(image_shape=None, k=6, training_k="reciprocal", first_share=0.5).to(dtype)
+    if compiled:
+        model.fine = torch.compile(model.fine, backend="eager")
     loss, seen = model.loss, []
 
     def watched(images, labels):
@@ -104,6 +106,15 @@ def test_a_run_goes_on_from_its_checkpoint_bit_identical(make_dcn, quadrants, tm
         train(make_dcn, quadrants, SETTINGS, tmp_path / "resumed", stop_at=stop_at)
     resumed, record, _ = train(make_dcn, quadrants, SETTINGS, tmp_path / "resumed")
     whole, expected, _ = train(make_dcn, quadrants, SETTINGS, tmp_path / "whole")
+    assert record["curves"] == expected["curves"]
+    assert all(weights.equal(weights_of(whole)[name]) for name, weights in weights_of(resumed).items())
+
+
+def test_a_run_with_a_compiled_part_goes_on_compiled_or_not(make_dcn, quadrants, tmp_path):
+    with pytest.raises(Interrupted):
+        train(make_dcn, quadrants, SETTINGS, tmp_path, stop_at=6, compiled=True)
+    resumed, record, _ = train(make_dcn, quadrants, SETTINGS, tmp_path)
+    whole, expected, _ = train(make_dcn, quadrants, SETTINGS, compiled=True)
     assert record["curves"] == expected["curves"]
     assert all(weights.equal(weights_of(whole)[name]) for name, weights in weights_of(resumed).items())
 
