@@ -33,7 +33,7 @@ from dcnlib.inference.formats import (
 from dcnlib.inference.quantised import quantise
 from dcnlib.inference.tracing import DYNAMIC, Looked, Refined, trace
 from dcnlib.models.pretrained import Source, Trained, load_trained
-from dcnlib.utils.checks import ImageShape, check_images
+from dcnlib.utils.checks import ImageShape, check_images, check_values
 from dcnlib.utils.files import user_path
 from dcnlib.utils.records import Record, versions_of
 from dcnlib.utils.weights import digest_of, weights_of
@@ -101,6 +101,7 @@ def export_model(
     model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
     if calibration is not None:
         check_images(model, calibration, shape)
+        check_values(calibration)
     graph, inputs, names = _graph_of(model, torch.Size(shape), k, part, outputs)
     with torch.no_grad():
         results = graph(*inputs.values())

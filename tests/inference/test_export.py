@@ -125,7 +125,7 @@ def test_in_int8_the_answers_are_nearly_the_same(tmp_path, suffix):
     assert (found.logits.softmax(1) - look.logits.softmax(1)).abs().mean() < 0.01
 
 
-def test_int8_is_for_whole_graphs_of_images_alone(tmp_path):
+def test_int8_is_for_whole_graphs_of_images_alone_and_for_images_of_theirs(tmp_path):
     ranges = torch.rand(4, 1, 100, 100)
     with pytest.raises(ValueError, match="int8 is for ONNX and OpenVINO files"):
         export_model(DCN, tmp_path / "dcn.pt2", "pt2", calibration=ranges)
@@ -133,6 +133,9 @@ def test_int8_is_for_whole_graphs_of_images_alone(tmp_path):
         export_model(DCN, tmp_path / "dcn.onnx", "onnx", part="refine", calibration=ranges)
     with pytest.raises(ValueError, match=r"takes images of shape \(1, 100, 100\)"):
         export_model(DCN, tmp_path / "dcn.onnx", "onnx", calibration=ranges[..., :90])
+    for unscaled in (255 * ranges, ranges.log()):
+        with pytest.raises(ValueError, match=r"image values must be in \[0, 1\]"):
+            export_model(DCN, tmp_path / "dcn.onnx", "onnx", calibration=unscaled)
     assert not list(tmp_path.iterdir())
 
 
