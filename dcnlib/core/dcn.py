@@ -141,9 +141,14 @@ class DynamicCapacityNetwork(CheckedNetwork):
     def refine(self, images: Tensor, coarse_map: Tensor, cells: Tensor) -> Tensor:
         """Class scores from images, the coarse map of a look at them, and patches at any cells (B, k) of it.
 
-        As `dcn(images, cells=cells)` gives them, without the coarse layers.
+        As `dcn(images, cells=cells)` gives them, without the coarse layers. Raises as it does, and ValueError for a map
+        that isn't one of these images.
         """
-        return self._look_closer(FirstLook(self, images, coarse_map), cells).logits
+        self._check_call(images, None, cells)
+        self.geometry.check_map(coarse_map, images.shape[2], images.shape[3])
+        if coarse_map.shape[0] != images.shape[0]:
+            raise ValueError(f"{images.shape[0]} images need as many coarse maps, got {tuple(coarse_map.shape)}")
+        return self._look_closer(FirstLook(self, images, coarse_map), _on_map(cells, coarse_map)).logits
 
     def sweep(
         self,

@@ -220,6 +220,37 @@ def test_given_cells_are_refined_in_their_order_whatever_the_memory_format(make_
         torch.testing.assert_close(look.refined_map[b], refine_slowly(dcn, image, cells[b].tolist())[0])
 
 
+def test_refining_the_map_of_a_look_gives_what_the_same_cells_give(make_dcn, images):
+    dcn, cells = make_dcn(), torch.tensor([[34, 0], [6, 7], [28, 13], [1, 20]])
+    coarse_map = dcn.attend(images).coarse_map
+    torch.testing.assert_close(dcn.refine(images, coarse_map, cells), dcn(images, cells=cells))
+    torch.testing.assert_close(dcn.refine(images, coarse_map, cells[:, :0]), dcn(images, k=0))
+
+
+def test_cells_and_maps_of_no_such_images_cannot_be_refined(make_dcn, images):
+    dcn = make_dcn()
+    look = dcn.adaptive(images, entropy_below=0.0, max_k=2)
+    none = dcn.attend(images, k=torch.tensor([2, 0, 1, 2]))  # -1 stands behind an image's last patch
+    for cells, message in (
+        (none.cells, r"cells must be 0\.\.34, got -1\.\."),
+        (look.cells + ALL_CELLS, r"cells must be 0\.\.34"),
+        (look.cells[:2], r"int64 of shape \(4, k\)"),
+        (look.cells.int(), r"int64 of shape \(4, k\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            dcn.refine(images, look.coarse_map, cells)
+        with pytest.raises(ValueError, match=message):
+            dcn(images, cells=cells)
+    with pytest.raises(TypeError, match=r"cells must be a torch\.Tensor, got list"):
+        dcn.refine(images, look.coarse_map, look.cells.tolist())
+    with pytest.raises(ValueError, match="4 images need as many coarse maps"):
+        dcn.refine(images, look.coarse_map[:2], look.cells)
+    with pytest.raises(ValueError, match=r"a map \(B, D, s1, s2\)"):
+        dcn.refine(images, look.coarse_map[0], look.cells)
+    with pytest.raises(ValueError, match=r"takes images of shape \(1, 11, 15\)"):
+        dcn.refine(images[..., :14], look.coarse_map, look.cells)
+
+
 # Gradients
 
 

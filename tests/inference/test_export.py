@@ -13,7 +13,7 @@ from dcnlib import DynamicCapacityNetwork, predict
 from dcnlib.cli.main import main
 from dcnlib.core.multiscale import MultiScaleNetwork
 from dcnlib.inference.export import OUTPUTS, export_model
-from dcnlib.inference.exported import ExportedNetwork, load_exported
+from dcnlib.inference.exported import ExportedNetwork, load_exported, open_export
 from dcnlib.inference.quantised import calibration_images
 from dcnlib.inference.runtimes import load_in_runtime
 from dcnlib.models.pretrained import load_trained
@@ -95,6 +95,20 @@ def test_own_networks_of_any_top(tmp_path):
         load_exported(tmp_path / "own.onnx")
     with pytest.raises(ValueError, match="exported with k = 5, not 3"):
         exported(images, k=3)
+
+
+def test_two_files_together_answer_with_any_number_of_patches(tmp_path):
+    network = own_network(StridedTop())
+    for part in ("first", "refine"):
+        export_model(network, tmp_path / f"{part}.onnx", "onnx", part=part)
+    first, about = open_export(tmp_path / "first.onnx")
+    refine, _ = open_export(tmp_path / "refine.onnx")
+    images = torch.rand(2, 2, 41, 53)
+    known = dict(zip(about["outputs"], first({"images": images.numpy()}), strict=True))
+    for k in (1, 4):
+        given = {"images": images.numpy(), "coarse_map": known["coarse_map"], "cells": known["cells"][:, :k]}
+        logits = torch.from_numpy(refine(given)[0])
+        torch.testing.assert_close(logits, network(images, k=k), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("to", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml")])
