@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from torch.utils.data import Subset
 from dcnlib.analysis.looks import find_changes
 from dcnlib.core.geometry import covered_size
 from dcnlib.data.cluttered_mnist import load_cluttered
-from dcnlib.data.house_numbers.svhn import find_svhn
+from dcnlib.data.house_numbers.svhn import locate_svhn
 from dcnlib.explorer.state import Explorer
 from dcnlib.explorer.widgets import FOLDER, ExplorerWidget, FinderWidget, RivalsWidget, SweepWidget
 from dcnlib.models.pretrained import Trained, load_pretrained, load_trained, network_of_one_map
@@ -68,6 +69,8 @@ def page(source: str | Path = "") -> VBox:
         pictures.disabled = True
         try:
             whole.children = [head, pictures, *_parts(change["new"])]
+        except (OSError, ValueError) as error:  # of files, which are read now for the first time
+            whole.children = [head, pictures, HTML(f"<p>{escape(str(error))}</p>")]
         finally:
             pictures.disabled = False
 
@@ -79,7 +82,7 @@ def _pictures(source: str) -> list[tuple[str, str]]:
     """What there is to choose from, each with the model that it begins with: the one asked for stands first."""
     found = {"": "digits in clutter", **NUMBER_DCNS}
     try:
-        find_svhn("train")
+        locate_svhn("train")
     except FileNotFoundError:
         del found[PHOTOGRAPHED]
     if source and source not in found:

@@ -1,5 +1,7 @@
 """The explorer from a terminal: its page with the model that is asked for."""
 
+from html import unescape
+
 import nbformat
 import pytest
 import torch
@@ -92,6 +94,25 @@ def test_house_numbers_can_be_chosen_and_answer_as_whole_numbers(monkeypatch):
         trained.task.answer(trained.model(trained.load_data()[[found["index"]]][0], k=k)[0]) for k in (0, 8)
     )
     assert found["caption"] == f"{before} → {after}"
+    pictures.label = "digits in clutter"
+    assert len(whole.children) == 6
+
+
+def test_photographs_are_unpacked_once_they_are_chosen_and_a_damaged_archive_is_told_then(tmp_path, monkeypatch):
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda _: str(tmp_path / "cache"))
+    folder = tmp_path / "<data>" / "SVHN"
+    folder.mkdir(parents=True)
+    (folder / "train.tar.gz").write_bytes(b"no archive")
+    monkeypatch.setenv("DCNLIB_DATA", str(folder.parent))
+    whole = page()
+    pictures = whole.children[1]
+    assert [title for title, _ in pictures.options] == ["digits in clutter", "house numbers", "rendered house numbers"]
+    assert not (tmp_path / "cache" / "unpacked").exists()
+    pictures.label = "house numbers"
+    _, _, told = whole.children
+    assert f"can't unpack {folder / 'train.tar.gz'}" in unescape(told.value)
+    assert "<data>" not in told.value
+    assert not pictures.disabled
     pictures.label = "digits in clutter"
     assert len(whole.children) == 6
 

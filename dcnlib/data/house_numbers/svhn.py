@@ -48,9 +48,18 @@ class BadEntry(Exception):
 
 
 def find_svhn(part: str, root: str | Path | None = None) -> Path:
-    """The folder of one part (train, test or extra), in the first of `data_roots(root)` that has it.
+    """The folder of one part (train, test or extra), unpacked into the cache if it lies in an archive.
 
-    Each may hold the part itself or in `SVHN/`, as a folder or as an archive that is unpacked into the cache.
+    Raises as `locate_svhn` and `unpack` do.
+    """
+    place = locate_svhn(part, root)
+    return place if place.is_dir() else unpack(place, part)
+
+
+def locate_svhn(part: str, root: str | Path | None = None) -> Path:
+    """The folder or the archive of one part (train, test or extra), in the first of `data_roots(root)` that has it.
+
+    Each may hold the part itself or in `SVHN/`. Nothing is unpacked or read. Raises FileNotFoundError if none has it.
     """
     bases = data_roots(root)
     for base in bases:
@@ -58,7 +67,7 @@ def find_svhn(part: str, root: str | Path | None = None) -> Path:
             if (place / part / LABELS_FILE).is_file():
                 return place / part
             if (place / f"{part}.tar.gz").is_file():
-                return unpack(place / f"{part}.tar.gz", part)
+                return place / f"{part}.tar.gz"
     looked = " or ".join(map(str, bases)) or "any place: DCNLIB_DATA isn't set, and this user has no home for a cache"
     raise FileNotFoundError(
         f"no SVHN/{part}/{LABELS_FILE} and no SVHN/{part}.tar.gz in {looked}; put {part}.tar.gz from {WEB_PAGE} "
