@@ -28,10 +28,13 @@ from dcnlib import (
 )
 from dcnlib.data.cluttered_mnist import ClutterRules
 from dcnlib.data.digits import Digits, load_digits
+from dcnlib.models.cluttered_mnist import ScoreLayers
 from dcnlib.models.specs import FineSpec, spec_from_record
 from dcnlib.models.tasks import CLUTTERED_MNIST
 from dcnlib.rivals.draw import DrawClassifier
+from dcnlib.rivals.perturbed_topk import PerturbedTopKNetwork
 from dcnlib.rivals.ram import RecurrentAttentionModel
+from dcnlib.rivals.soft_attention import SoftAttentionNetwork
 from dcnlib.utils.device import resolve_device
 from dcnlib.utils.weights import load_weights, save_weights
 
@@ -110,6 +113,46 @@ def test_a_batch_of_one_is_refused_in_training_and_taken_in_evaluation(model):
         with pytest.raises(ValueError, match=r"batch of one.*model\.eval\(\)"):
             call(GOOD[:1])
     assert network.eval()(GOOD[:1]).shape == (1, 10)
+
+
+def shaped(network: type[nn.Module], **parts: nn.Module) -> Callable[[Any], nn.Module]:
+    """What makes a network of the paper's layers, or of none, for an image shape."""
+    return lambda image_shape: network(image_shape=image_shape, **parts)
+
+
+TRIO = {"coarse": CoarseLayers(), "fine": FineLayers(), "top": TopLayers()}
+SHAPED = {
+    "single": shaped(SingleCapacityNetwork, layers=CoarseLayers(), top=TopLayers()),
+    "dcn": shaped(DynamicCapacityNetwork, **TRIO),
+    "perturbed top-k": shaped(PerturbedTopKNetwork, **TRIO, scorer=ScoreLayers()),
+    "soft attention": shaped(SoftAttentionNetwork, **TRIO, scorer=ScoreLayers()),
+    "ram": shaped(RecurrentAttentionModel),
+    "draw": shaped(DrawClassifier),
+}
+
+
+@pytest.mark.parametrize("network", SHAPED)
+def test_an_image_shape_may_come_as_json_or_numpy_gives_it(network):
+    for given in ([1, 100, 100], np.array([1, 100, 100]), GOOD.shape[1:]):
+        model = SHAPED[network](given)
+        assert model.image_shape == IMAGE_SHAPE
+        assert [type(size) for size in model.image_shape] == [int] * 3
+    assert model.eval()(GOOD).shape == (2, 10)
+
+
+@pytest.mark.parametrize("network", SHAPED)
+@table(
+    {
+        "no channels": ((100, 100), ValueError, r"got \(100, 100\)"),
+        "a batch": ((2, 1, 100, 100), ValueError, r"\(channels, height, width\), got \(2, 1, 100, 100\)"),
+        "no height": ((1, 0, 100), ValueError, r"got \(1, 0, 100\)"),
+        "one number": (100, TypeError, "got 100"),
+        "halves": ((1, 99.5, 100), TypeError, r"got \(1, 99\.5, 100\)"),
+    }
+)
+def test_what_is_no_image_shape_is_refused(network, given, error, message):
+    with pytest.raises(error, match=f"image_shape must be three positive whole .*{message}"):
+        SHAPED[network](given)
 
 
 BAD_VALUES = {"nan": float("nan"), "inf": float("inf"), "above one": 1.5, "below zero": -0.25}
@@ -227,6 +270,7 @@ def test_scores_of_no_known_shape_have_no_entropy(shape):
             ValueError,
             r"1\.5",
         ),
+        "geometry": (lambda: dcn(geometry=(4, 0, 8)), TypeError, r"Geometry\(stride, offset, size\).*got \(4, 0, 8\)"),
         "dcn parameter": (lambda: dcn(patches=8), TypeError, "patches"),
         "layers parameter": (lambda: CoarseLayers(depth=3), TypeError, "depth"),
         "epochs": (lambda: TrainingSettings(epochs=0), ValueError, "epochs=0"),

@@ -37,7 +37,8 @@ class DynamicCapacityNetwork(CheckedNetwork):
     cell looks; read off the modules if they are sequences of convolutions and pools, else measured: `find_geometry`.
     hint_weight, objective, hint, first_share and training_k: see `loss`.
 
-    Raises ValueError if the three don't fit each other, with what was found and what is needed.
+    Raises ValueError if the three don't fit each other, with what was found and what is needed, and TypeError or
+    ValueError for any other argument that can't be.
     """
 
     # Options younger than the first runs, and what those had: a run's identity names them only if they differ.
@@ -67,11 +68,13 @@ class DynamicCapacityNetwork(CheckedNetwork):
             raise ValueError(f"hint must be one of {get_args(Hint)}, got {hint!r}")
         if not (hint_weight >= 0 and (objective == "sum" or hint_weight <= 1)):
             raise ValueError(f"hint_weight must not be negative, nor above 1 in a convex sum, got {hint_weight}")
+        if not isinstance(geometry, Geometry | None):
+            raise TypeError(f"geometry must be a Geometry(stride, offset, size) or None, got {geometry!r}")
         self.coarse = coarse
         self.fine = fine
         self.top = top
         self.k = int(k)
-        self.geometry = geometry if geometry is not None else find_geometry(coarse, fine, image_shape)
+        self.geometry = geometry if geometry is not None else find_geometry(coarse, fine, self.image_shape)
         self.policy = resolve_policy(policy)
         self.hint_weight = hint_weight
         self.objective = objective
@@ -82,8 +85,8 @@ class DynamicCapacityNetwork(CheckedNetwork):
         self.entropy_below: float | None = None
         self.max_k: int | None = None
         self._strips: Strips | None = None  # how the coarse layers run on large images, once there was one
-        if image_shape is not None:
-            check_k(k, self._count_cells(image_shape))
+        if self.image_shape is not None:
+            check_k(k, self._count_cells(self.image_shape))
 
     def forward(
         self,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from dcnlib.core.geometry import CannotReadOff, Geometry, Pair, derive_geometry, extended_to_one_vector, receptive_field
-from dcnlib.utils.checks import ImageShape
+from dcnlib.utils.checks import ImageShape, checked_image_shape
 from dcnlib.utils.modules import uncompiled, without_numbers
 
 LONGEST, WIDEST = 4096, 512  # sides of the largest images that are tried, in pixels, along and across
@@ -226,7 +226,7 @@ def _step(trial: _Trial) -> tuple[int, int, int]:
 def _channels(layers: nn.Module, image_shape: ImageShape | None) -> int:
     """Channels of the images that layers take."""
     if image_shape is not None:
-        return image_shape[0]
+        return checked_image_shape(image_shape)[0]
     for layer in layers.modules():
         if isinstance(layer, nn.Conv2d):
             return layer.in_channels

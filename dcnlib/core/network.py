@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dcnlib.core.saliency import cross_entropy
-from dcnlib.utils.checks import ImageShape, check_images, check_values
+from dcnlib.utils.checks import ImageShape, check_images, check_values, checked_image_shape
 from dcnlib.utils.modules import evaluation_mode, without_numbers
 
 Look = TypeVar("Look", bound=Callable[..., Any])
@@ -20,7 +20,7 @@ class CheckedNetwork(nn.Module):
 
     def __init__(self, image_shape: ImageShape | None) -> None:
         super().__init__()
-        self.image_shape = image_shape
+        self.image_shape = None if image_shape is None else checked_image_shape(image_shape)
         self._tried: dict[ImageShape, int] = {}  # cells of the map, by the shapes that the parts are known to fit
         self._in_place: set[str] = set()  # parts that write into what they are given
 
@@ -118,8 +118,8 @@ class SingleCapacityNetwork(CheckedNetwork):
         super().__init__(image_shape)
         self.layers = layers
         self.top = top
-        if image_shape is not None:
-            self._count_cells(image_shape)
+        if self.image_shape is not None:
+            self._count_cells(self.image_shape)
 
     def forward(self, images: Tensor) -> Tensor:
         self._check_images(images)

@@ -33,7 +33,7 @@ from dcnlib.inference.formats import (
 from dcnlib.inference.quantised import quantise
 from dcnlib.inference.tracing import DYNAMIC, Looked, Refined, trace
 from dcnlib.models.pretrained import Source, Trained, load_trained
-from dcnlib.utils.checks import ImageShape, check_images, check_values
+from dcnlib.utils.checks import ImageShape, check_images, check_values, checked_image_shape
 from dcnlib.utils.files import user_path
 from dcnlib.utils.records import Record, versions_of
 from dcnlib.utils.weights import digest_of, weights_of
@@ -94,6 +94,7 @@ def export_model(
         shape = trained.task.image_shape
     if shape is None:
         raise ValueError("the network doesn't know its images: give image_shape=(channels, height, width)")
+    shape = checked_image_shape(shape)
     network = model.network if isinstance(model, MultiScaleNetwork) else model
     if not isinstance(network, DynamicCapacityNetwork) and (k is not None or part != "whole"):
         raise ValueError(f"a {type(network).__name__} chooses no patches: it has neither k nor parts")

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from dcnlib.core.saliency import cross_entropy
-from dcnlib.utils.checks import MOST_LOOKS, MOST_UNITS, ImageShape, check_images, check_values, check_whole
+from dcnlib.utils.checks import (
+    MOST_LOOKS,
+    MOST_UNITS,
+    ImageShape,
+    check_images,
+    check_values,
+    check_whole,
+    checked_image_shape,
+)
 
 
 class Window(NamedTuple):
@@ -116,8 +124,8 @@ class DrawClassifier(nn.Module):
         check_whole("glimpses", glimpses, most=MOST_LOOKS)
         check_whole("glimpse_size", glimpse_size, least=2)
         check_whole("hidden", hidden, most=MOST_UNITS)
-        channels, height, width = image_shape
-        self.image_shape, self.glimpses, self.glimpse_size = image_shape, glimpses, glimpse_size
+        self.image_shape = channels, height, width = checked_image_shape(image_shape)
+        self.glimpses, self.glimpse_size = glimpses, glimpse_size
         self.window_network = WindowNetwork(hidden=hidden, count=glimpse_size, height=height, width=width)
         self.encoder = nn.LSTMCell(channels * glimpse_size**2, hidden)
         self.classifier = nn.Linear(hidden, classes)

@@ -15,7 +15,7 @@ from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.patches import extract_patches
 from dcnlib.core.policies import FirstLook
 from dcnlib.core.selection import check_k
-from dcnlib.utils.checks import ImageShape, check_whole
+from dcnlib.utils.checks import ImageShape, check_whole, checked_image_shape
 
 
 def perturbed_topk(scores: Tensor, k: int, *, sigma: float | Tensor, samples: int) -> Tensor:
@@ -109,9 +109,9 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
         self.sigma, self.samples, self.sigma_steps = sigma, samples, sigma_steps
         self.step: Tensor  # training steps so far, in the state so that a resumed run goes on from its sigma
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        self.image_shape = image_shape
         if image_shape is not None:  # not before there is a scorer to check
-            check_k(self.k, self._count_cells(image_shape))
+            self.image_shape = checked_image_shape(image_shape)
+            check_k(self.k, self._count_cells(self.image_shape))
 
     def loss(self, images: Tensor, labels: Tensor, k: int | Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """In training mode as a Dynamic Capacity Network's, but with expectations in the place of each choice.

@@ -22,6 +22,7 @@ from dcnlib.utils.checks import (
     check_labels,
     check_values,
     check_whole,
+    checked_image_shape,
 )
 
 # How the next location comes from the location network's mean: that itself, drawn around it as in training, or, as a
@@ -186,10 +187,11 @@ class RecurrentAttentionModel(nn.Module):
             check_whole("sigma_steps", sigma_steps)
         if not 0 <= discount <= 1:
             raise ValueError(f"discount must be 0..1, got {discount}")
-        self.image_shape, self.glimpses, self.rollouts, self.discount = image_shape, glimpses, rollouts, discount
+        self.image_shape = checked_image_shape(image_shape)
+        self.glimpses, self.rollouts, self.discount = glimpses, rollouts, discount
         self.sigmas, self.sigma_steps = (sigma, last_sigma), sigma_steps
         self.sensor = GlimpseSensor(size=glimpse_size, scales=scales)
-        self.glimpse_network = GlimpseNetwork(inputs=scales * image_shape[0] * glimpse_size**2, hidden=hidden)
+        self.glimpse_network = GlimpseNetwork(inputs=scales * self.image_shape[0] * glimpse_size**2, hidden=hidden)
         self.core = CoreNetwork(hidden=hidden)
         self.location_network = LocationNetwork(hidden=hidden)
         self.classifier = nn.Linear(hidden, classes)  # f_a, the action network

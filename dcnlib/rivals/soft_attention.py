@@ -46,8 +46,8 @@ class SoftAttentionNetwork(CheckedNetwork):
         self.scorer = scorer
         self.fine = fine
         self.top = top
-        if image_shape is not None:
-            self._count_cells(image_shape)
+        if self.image_shape is not None:
+            self._count_cells(self.image_shape)
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores (B, L) of images (B, C, H, W)."""

@@ -4,6 +4,7 @@ And what every data set asks of the indices of a batch.
 """
 
 from collections.abc import Sequence
+from operator import index
 from typing import SupportsIndex, TypeGuard
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from dcnlib.utils.tracing import traced_for
 
+ImageShape = tuple[int, int, int]
 Indices = Sequence[int] | np.ndarray | Tensor
 # A batch-norm layer that sees one value a channel has no variance to divide by.
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
@@ -21,7 +23,7 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 MOST_UNITS, MOST_LOOKS = 4096, 1000
 
 
-def check_images(model: nn.Module, images: Tensor, image_shape: tuple[int, int, int] | None) -> None:
+def check_images(model: nn.Module, images: Tensor, image_shape: ImageShape | None) -> None:
     """Raise TypeError or ValueError unless images are a non-empty (B, C, H, W) floating-point batch of `image_shape`.
 
     Looks at shapes and dtypes only, so it neither waits for a GPU nor breaks a compiled graph.
@@ -45,6 +47,20 @@ def check_images(model: nn.Module, images: Tensor, image_shape: tuple[int, int, 
             "batch normalisation can't train on a batch of one image: make batches of at least 2, or put the model "
             "into eval mode, in Python model.eval()"
         )
+
+
+def checked_image_shape(image_shape: Sequence[int]) -> ImageShape:
+    """The shape of an image as a tuple of ints, whatever it came as. Raises TypeError or ValueError unless it is three
+    positive whole numbers, (C, H, W)."""
+    refused = f"image_shape must be three positive whole numbers (channels, height, width), got {image_shape!r}"
+    try:
+        sizes = [index(size) for size in image_shape]
+    except TypeError as error:
+        raise TypeError(refused) from error
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise ValueError(refused)
+    channels, height, width = sizes
+    return channels, height, width
 
 
 def check_values(images: Tensor) -> None:
@@ -104,6 +120,3 @@ def checked_indices(indices: Indices, count: int) -> np.ndarray:
     if len(picked) and not (picked.min() >= 0 and picked.max() < count):
         raise IndexError(f"indices must be 0..{count - 1}, got {picked.min()}..{picked.max()}")
     return picked
-
-
-ImageShape = tuple[int, int, int]
