@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dcnlib.core.dcn import DynamicCapacityNetwork
+from dcnlib.core.geometry import Geometry
+from dcnlib.core.measuring import find_geometry
 from dcnlib.core.patches import extract_patches
 from dcnlib.core.policies import FirstLook
 from dcnlib.core.selection import check_k
@@ -90,14 +92,20 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
     def __init__(
         self,
         *,
+        coarse: nn.Module,
+        fine: nn.Module,
         scorer: nn.Module,
         sigma: float = 0.05,
         samples: int = 100,
         sigma_steps: int | None = None,
         image_shape: ImageShape | None = None,
+        geometry: Geometry | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(policy=learned_scores, **options)
+        shape = None if image_shape is None else checked_image_shape(image_shape)
+        if geometry is None:
+            geometry = find_geometry(coarse, fine, shape)
+        super().__init__(coarse=coarse, fine=fine, geometry=geometry, policy=learned_scores, **options)
         if self.first_share or self.training_k != "fixed":
             raise ValueError("first_share and training_k are for a DynamicCapacityNetwork: this one's loss has neither")
         if not 0 < sigma < math.inf:
@@ -109,9 +117,9 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
         self.sigma, self.samples, self.sigma_steps = sigma, samples, sigma_steps
         self.step: Tensor  # training steps so far, in the state so that a resumed run goes on from its sigma
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        if image_shape is not None:  # not before there is a scorer to check
-            self.image_shape = checked_image_shape(image_shape)
-            check_k(self.k, self._count_cells(self.image_shape))
+        self.image_shape = shape
+        if shape is not None:  # not before there is a scorer to check
+            check_k(self.k, self._count_cells(shape))
 
     def loss(self, images: Tensor, labels: Tensor, k: int | Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """In training mode as a Dynamic Capacity Network's, but with expectations in the place of each choice.

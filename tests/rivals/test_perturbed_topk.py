@@ -315,6 +315,17 @@ def test_the_policy_is_the_scorer_and_copies_keep_their_own(make_network, images
     assert twin.policy is network.policy is learned_scores
 
 
+def test_layers_whose_channels_only_the_image_shape_tells_are_measured_as_a_dynamic_capacity_networks_are():
+    trio = {
+        "coarse": nn.PixelUnshuffle(4),
+        "fine": nn.Conv2d(3, 48, 6),
+        "top": nn.Sequential(nn.Conv2d(48, 8, 2), nn.ReLU(), GlobalMaxPool(), nn.Linear(8, 4)),
+    }
+    network = PerturbedTopKNetwork(**trio, scorer=ScoreLayers(in_channels=48, hidden=5), image_shape=(3, 64, 64))
+    assert network.geometry == DynamicCapacityNetwork(**trio, image_shape=(3, 64, 64)).geometry
+    assert network.eval()(torch.rand(2, 3, 64, 64)).shape == (2, 4)
+
+
 def test_scores_stay_in_float32_under_autocast():
     network = PerturbedTopKSpec().build().eval()
     coarse_map = torch.rand(2, 24, 23, 23)
