@@ -18,8 +18,8 @@ from dcnlib.core.selection import check_k
 from dcnlib.rivals.draw import DrawClassifier
 from dcnlib.rivals.ram import RecurrentAttentionModel
 from dcnlib.rivals.soft_attention import SoftAttentionNetwork
-from dcnlib.utils.checks import ImageShape
-from dcnlib.utils.modules import evaluation_mode
+from dcnlib.utils.checks import ImageShape, checked_image_shape
+from dcnlib.utils.modules import evaluation_mode, uncompiled
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,15 @@ def count_multiplications(
     canvas counts too.
     Raises ValueError if no image shape is known, TypeError for a model that can't be taken apart.
     """
-    shape = image_shape if image_shape is not None else getattr(model, "image_shape", None)
-    if shape is None:
-        raise ValueError("the model has no image_shape of its own: give image_shape=(C, H, W)")
-    image = next(model.parameters()).new_zeros(1, *shape)
+    model = uncompiled(model)
+    image = _image_of(model, image_shape)
     with evaluation_mode(model):
         return take_apart(model, image, k, policy)
 
 
 def patch_network(model: nn.Module) -> DynamicCapacityNetwork:
     """The network that chooses patches in a model. Raises TypeError for one that chooses none."""
+    model = uncompiled(model)
     network = model.network if isinstance(model, MultiScaleNetwork) else model
     if not isinstance(network, DynamicCapacityNetwork):
         raise TypeError(f"a {type(network).__name__} chooses no patches, of which it could take more or fewer")
@@ -98,11 +97,8 @@ def count_rounds(
     Products that are computed and thrown away aren't counted, as in `Multiplications`. Raises TypeError for a model
     that chooses no patches.
     """
-    network = patch_network(model)
-    shape = image_shape if image_shape is not None else getattr(model, "image_shape", None)
-    if shape is None:
-        raise ValueError("the model has no image_shape of its own: give image_shape=(C, H, W)")
-    image = next(model.parameters()).new_zeros(1, *shape)
+    model, network = uncompiled(model), patch_network(model)
+    image = _image_of(model, image_shape)
     if isinstance(model, MultiScaleNetwork):
         image = model.pyramid.pack(image)
     with evaluation_mode(model):
@@ -164,6 +160,14 @@ def _(model: DynamicCapacityNetwork, image: Tensor, k: int | None, policy: str |
     discarded = k * first.passes.discarded
     saliency = start + choice - first_pass
     return Multiplications(coarse, first_pass, saliency, per_patch, second_pass - discarded, k, discarded)
+
+
+def _image_of(model: nn.Module, image_shape: ImageShape | None) -> Tensor:
+    """One image (1, C, H, W) of a shape, by default the model's own. Raises ValueError if no shape is known."""
+    shape = image_shape if image_shape is not None else getattr(model, "image_shape", None)
+    if shape is None:
+        raise ValueError("the model has no image_shape of its own: give image_shape=(C, H, W)")
+    return next(model.parameters()).new_zeros(1, *checked_image_shape(shape))
 
 
 def _count(function: Callable[..., object], *arguments: object, **options: object) -> int:

@@ -13,6 +13,7 @@ from dcnlib.core.patches import gather_cells
 from dcnlib.core.policies import Policy, resolve_policy
 from dcnlib.core.saliency import entropy
 from dcnlib.training.evaluation import Data
+from dcnlib.utils.modules import uncompiled
 
 MOST_PATCHES = 32
 PAPERS_POLICY = "entropy-gradient"
@@ -83,6 +84,7 @@ def with_policy(dcn: DynamicCapacityNetwork, policy: str | Policy) -> DynamicCap
     warnings.warn(
         "with_policy(dcn, policy)(images) is now dcn(images, policy=policy)", DeprecationWarning, stacklevel=2
     )
+    dcn = uncompiled(dcn)
     looker = copy.copy(dcn)
     looker._modules = {name: module for name, module in dcn._modules.items() if name != "policy"}
     looker.policy = resolve_policy(policy)

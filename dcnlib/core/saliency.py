@@ -58,15 +58,25 @@ def gradient_pass(
 
     The pass runs on running statistics and never updates them, in training too, so that no image's gradient depends
     on its batch mates. It needs a backward pass through the top layers only, and works inside `torch.no_grad()` and
-    `torch.inference_mode()`. No gradient flows from its results.
+    `torch.inference_mode()`; the top layers must be made outside the latter, and ValueError is raised if they weren't.
+    No gradient flows from its results.
     """
     with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(top):
         c = coarse_map.detach()
         if c.is_inference():  # which autograd doesn't keep
             c = c.clone()
-        coarse_logits = top(c.requires_grad_().clone())  # a copy, since layers that work in place may not write into c
-        values = value(_at_least_float32(coarse_logits))
-        (gradient,) = torch.autograd.grad(values.sum(), c)
+        try:
+            # Of a copy, since layers that work in place may not write into c.
+            coarse_logits = top(c.requires_grad_().clone())
+            values = value(_at_least_float32(coarse_logits))
+            (gradient,) = torch.autograd.grad(values.sum(), c)
+        except RuntimeError as error:
+            if any(tensor.is_inference() for tensor in (*top.parameters(), *top.buffers())):
+                raise ValueError(
+                    "the top layers were made inside torch.inference_mode(), and no gradient goes through such layers: "
+                    "make the network outside it"
+                ) from error
+            raise
     norms = gradient.to(values.dtype).norm(dim=1)
     return coarse_logits.detach(), values.detach(), norms
 

@@ -35,6 +35,7 @@ from dcnlib.inference.tracing import DYNAMIC, Looked, Refined, trace
 from dcnlib.models.pretrained import Source, Trained, load_trained
 from dcnlib.utils.checks import ImageShape, check_images, check_values, checked_image_shape
 from dcnlib.utils.files import user_path
+from dcnlib.utils.modules import uncompiled
 from dcnlib.utils.records import Record, versions_of
 from dcnlib.utils.weights import digest_of, weights_of
 
@@ -89,6 +90,7 @@ def export_model(
         raise ValueError("int8 is for ONNX and OpenVINO files, and for the parts whole and first")
     trained = None if isinstance(source, nn.Module) else load_trained(source)
     model: Any = source if trained is None else trained.model
+    model = uncompiled(model)
     shape = image_shape or getattr(model, "image_shape", None)
     if shape is None and trained is not None:  # of one that takes any, what it was trained on
         shape = trained.task.image_shape

@@ -18,6 +18,7 @@ from dcnlib.core.saliency import entropy
 from dcnlib.inference.compile import compile_for_inference
 from dcnlib.inference.exported import ExportedNetwork
 from dcnlib.inference.formats import SUFFIXES, Format
+from dcnlib.utils.modules import uncompiled
 
 NAMES = "glance", "closer"  # of exported files
 Call = Callable[[Tensor], Tensor]
@@ -87,6 +88,6 @@ def load_until_sure(folder: Path, to: Format, entropy_below: float) -> UntilSure
 
 def _both(model: DynamicCapacityNetwork, k: int) -> tuple[SingleCapacityNetwork, DynamicCapacityNetwork]:
     """The network of the first prediction alone, and the whole with k patches, sharing the model's layers."""
-    closer = copy.copy(model)
+    closer = copy.copy(uncompiled(model))
     closer.k = k
     return SingleCapacityNetwork(layers=model.coarse, top=model.top, image_shape=model.image_shape), closer

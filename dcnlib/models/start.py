@@ -6,6 +6,7 @@ from dcnlib.core.dcn import DynamicCapacityNetwork
 from dcnlib.core.multiscale import MultiScaleNetwork
 from dcnlib.core.network import SingleCapacityNetwork
 from dcnlib.models.pretrained import Trained
+from dcnlib.utils.modules import uncompiled
 from dcnlib.utils.records import Record
 from dcnlib.utils.weights import digest_of, weights_of
 
@@ -16,6 +17,7 @@ def begin_with(model: nn.Module, trained: Trained) -> Record:
     A model of the same kind takes all of them. A Dynamic Capacity Network takes fine and top layers from a trained fine
     model, coarse layers from a trained coarse model, and what else it has stays. Raises ValueError for other pairs.
     """
+    model = uncompiled(model)
     new, old = (each.network if isinstance(each, MultiScaleNetwork) else each for each in (model, trained.model))
     try:
         if isinstance(new, DynamicCapacityNetwork) and isinstance(old, SingleCapacityNetwork):

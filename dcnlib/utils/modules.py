@@ -3,8 +3,11 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from torch import Tensor, nn
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @contextmanager
@@ -50,8 +53,8 @@ def train_keeping_frozen(model: nn.Module) -> None:
         part.training = False
 
 
-def uncompiled(model: nn.Module) -> nn.Module:
-    """The model itself, where torch.compile wraps it."""
+def uncompiled(model: Model) -> Model:
+    """The model itself, where torch.compile wraps it. What is set on a copy of the wrapper is set on the model."""
     return getattr(model, "_orig_mod", model)
 
 

@@ -51,6 +51,17 @@ def test_every_threshold_comes_to_what_the_network_does_with_it(dcn, data):
             assert told.multiplications == pytest.approx(done.multiplications)
 
 
+@pytest.mark.parametrize("scales", [1, 2])
+def test_answers_of_a_compiled_network_are_its_own(scales):
+    model = DCNSpec(k=1, task=HouseNumbersTask(scales=scales)).build().eval()
+    data = TensorDataset(torch.rand(3, 1, 64, 128), torch.full((3, 5), 10))
+    compiled = torch.compile(model, backend="eager")
+    mine, its = (collect_answers(each, data, max_k=2) for each in (model, compiled))
+    assert (its.ks, its.costs) == (mine.ks, mine.costs)
+    torch.testing.assert_close(its.logits, mine.logits)
+    assert evaluate_until_sure(compiled, data, 0.1, max_k=2) == evaluate_until_sure(model, data, 0.1, max_k=2)
+
+
 def test_rounds_cost_what_their_patches_and_predictions_do(dcn, make_dcn):
     costs = count_rounds(dcn, (1, 2, 4))
     linear = 8 * 4

@@ -113,6 +113,12 @@ def test_counting_leaves_modes_and_statistics_alone():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_a_compiled_model_costs_what_the_model_itself_does(spec):
+    model = spec().build()
+    assert count_multiplications(torch.compile(model, backend="eager")) == count_multiplications(model)
+
+
 def test_an_unknown_model_or_image_shape_is_refused():
     with pytest.raises(TypeError, match="Linear"):
         count_multiplications(nn.Linear(2, 2), (1, 4, 2))

@@ -173,6 +173,13 @@ def test_the_attention_pass_gives_the_same_answer_where_gradients_are_off(top, c
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(answer, expected, strict=True))
 
 
+def test_top_layers_that_were_made_in_inference_mode_are_refused_as_such(coarse_map):
+    with torch.inference_mode():
+        top = nn.Sequential(nn.Conv2d(24, 8, 4), nn.Tanh(), nn.AdaptiveMaxPool2d(1), nn.Flatten()).double()
+        with pytest.raises(ValueError, match=r"made inside torch\.inference_mode\(\).*make the network outside"):
+            attention_pass(top, coarse_map)
+
+
 def test_the_attention_pass_returns_the_coarse_prediction_and_no_gradient_flows_from_it(top, coarse_map):
     coarse_logits, H, saliency = attention_pass(top, coarse_map.requires_grad_())
     assert torch.equal(coarse_logits, top(coarse_map).detach())

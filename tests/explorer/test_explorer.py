@@ -154,6 +154,8 @@ def test_another_policy_leaves_the_model_its_own(make_dcn):
             assert torch.equal(found, expected.attend(image[None], k=4).cells[0])
     with pytest.warns(DeprecationWarning, match=r"dcn\(images, policy=policy\)"):
         assert with_policy(own, "center").policy is POLICIES["center"]
+    with pytest.warns(DeprecationWarning, match=r"dcn\(images, policy=policy\)"):
+        assert with_policy(torch.compile(own, backend="eager"), "center").policy is POLICIES["center"]
     assert own.policy is learned
     assert plain.policy is POLICIES["entropy-gradient"]
 

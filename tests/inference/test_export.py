@@ -97,6 +97,13 @@ def test_own_networks_of_any_top(tmp_path):
         exported(images, k=3)
 
 
+def test_a_compiled_network_is_exported_as_it_is_itself(tmp_path):
+    network = own_network(StridedTop())
+    compiled = torch.compile(network, backend="eager")
+    about = export_model(compiled, tmp_path / "compiled.onnx", "onnx", k=2, outputs=["logits"])
+    assert about == export_model(network, tmp_path / "own.onnx", "onnx", k=2, outputs=["logits"])
+
+
 def test_two_files_together_answer_with_any_number_of_patches(tmp_path):
     network = own_network(StridedTop())
     for part in ("first", "refine"):

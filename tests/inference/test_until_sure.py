@@ -74,9 +74,10 @@ def test_in_another_runtime_it_answers_alike(dcn, images, tmp_path):
     torch.testing.assert_close(found(images[:1]), found(images)[:1], rtol=1e-3, atol=1e-4)
 
 
-def test_exporting_changes_nothing_about_the_model(tmp_path):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_exporting_changes_nothing_about_the_model(tmp_path, compiled):
     pytest.importorskip("onnxruntime")
     dcn = DCNSpec(k=3).build().train()
-    export_until_sure(dcn, tmp_path, "onnx", 2)
+    export_until_sure(torch.compile(dcn, backend="eager") if compiled else dcn, tmp_path, "onnx", 2)
     assert all(part.training for part in dcn.modules())
     assert dcn.k == 3

@@ -236,6 +236,12 @@ def test_a_dcn_begins_with_the_parts_of_trained_models(task):
     assert all(torch.equal(a, b) for a, b in zip(network.top.parameters(), fine.top.parameters(), strict=True))
 
 
+def test_a_compiled_model_begins_with_what_the_model_itself_does():
+    trained, model = load_trained("fine"), DCNSpec().build()
+    begin_with(torch.compile(model, backend="eager"), trained)
+    assert all(torch.equal(a, b) for a, b in zip(model.top.parameters(), trained.model.top.parameters(), strict=True))
+
+
 def seeded(spec: Spec, seed: int):
     torch.manual_seed(seed)
     return spec.build()
