@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg, create_mutex_group
 
 from dcnlib.analysis.until_sure import Point, evaluate_until_sure
+from dcnlib.cli.model_options import IMAGES_FROM
 from dcnlib.cli.options import AnyWeights, Device, Flag, Root, by_default
 from dcnlib.cli.terminal import printable
 from dcnlib.data.house_numbers.images import TEST_DISTURBANCE
@@ -138,7 +139,7 @@ def evaluate(
     weights: AnyWeights,
     runtime: InRuntime = None,
     split: Annotated[str | None, by_default("validation", metavar="NAME")] = None,
-    source: Annotated[str | None, by_default("the one that the model was trained on", metavar="NAME")] = None,
+    source: Annotated[str | None, by_default("the one that the model was trained on", **IMAGES_FROM)] = None,
     root: Root = None,
     k: Patches = None,
     entropy_below: Annotated[float | None, by_default("the same patches for all", metavar="NATS")] = None,
@@ -152,7 +153,6 @@ def evaluate(
 
     Args:
         split: of the images: train, validation, test or all, where the source has it
-        source: of the images: mnist or embedded for cluttered-mnist, svhn or rendered for house-numbers
         runtime: what computes; a model that isn't an exported file is exported for it
         k: patches an image, for models that choose them
         entropy_below: look at each image until its entropy is below this

@@ -7,6 +7,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from dcnlib.analysis.budgets import calibrate as calibrate_model
+from dcnlib.cli.model_options import IMAGES_FROM
 from dcnlib.cli.options import Device, Flag, Root, Weights, by_default
 from dcnlib.models.pretrained import load_trained
 from dcnlib.paper.budgets import BudgetSettings, run_budgets
@@ -26,7 +27,7 @@ def calibrate(
     max_k: Annotated[int | None, by_default("16, or all cells if there are fewer", metavar="INT")] = None,
     batch_size: int = 50,
     split: Annotated[str | None, by_default("validation", metavar="NAME")] = None,
-    source: Annotated[str | None, by_default("the one that the model was trained on", metavar="NAME")] = None,
+    source: Annotated[str | None, by_default("the one that the model was trained on", **IMAGES_FROM)] = None,
     root: Root = None,
     device: Device = "auto",
 ) -> None:
@@ -42,7 +43,6 @@ def calibrate(
         max_k: most patches an image
         batch_size: images a call
         split: of the images
-        source: of the images: mnist or embedded for cluttered-mnist, svhn or rendered for house-numbers
     """
     run = Run(run_dir)
     run.read_record()  # a missing one is told before the images are loaded
@@ -64,7 +64,7 @@ def budgets(
     *,
     weights: Weights = "dcn-k8-hints",
     test: Flag = False,
-    source: Annotated[str | None, by_default("the one that the model of --weights was trained on")] = None,
+    source: Annotated[str | None, by_default("that of --weights", **IMAGES_FROM)] = None,
     root: Root = None,
     settings: BudgetSettings = BudgetSettings(),
     run_dir: Annotated[Path, arg(metavar="FOLDER")] = Path("runs") / "budgets",
@@ -76,7 +76,6 @@ def budgets(
     Args:
         runs: other DCNs to measure too: folders of finished runs, or what else --weights takes
         test: look at the test images too, with the threshold that validation chose
-        source: of the images: mnist or embedded for cluttered-mnist, svhn or rendered for house-numbers
         run_dir: keeps record.json
     """
     trained = [load_trained(name) for name in dict.fromkeys((weights, *runs))]

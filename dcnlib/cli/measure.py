@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 from dcnlib.analysis.ablation import ControlSettings, run_controls
 from dcnlib.analysis.cost import count_multiplications
 from dcnlib.analysis.speed import SMOKE, BenchmarkSettings, run_benchmark
-from dcnlib.cli.model_options import ModelOptions
+from dcnlib.cli.model_options import IMAGES_FROM, ModelOptions
 from dcnlib.cli.options import ANY_SOURCE, SOURCE, Flag, Root, by_default, differences, flag, one_of
 from dcnlib.cli.own_pictures import PictureOptions
 from dcnlib.inference.runtimes import load_in_runtime
@@ -105,7 +105,7 @@ def controls(
     *,
     weights: Annotated[str | None, by_default(f"{SHIPPED}, unless RUN knows other images", **SOURCE)] = None,
     split: Annotated[str | None, by_default("test, or validation if it has none", metavar="NAME")] = None,
-    source: Annotated[str | None, by_default("that of --weights", metavar="NAME")] = None,
+    source: Annotated[str | None, by_default("that of --weights", **IMAGES_FROM)] = None,
     root: Root = None,
     settings: ControlSettings = ControlSettings(),
     run_dir: Annotated[Path, arg(metavar="FOLDER")] = Path("runs") / "controls",
@@ -115,7 +115,6 @@ def controls(
     Args:
         runs: other DCNs to measure too: folders of finished runs, or what else --weights takes
         split: of the images
-        source: of the images: mnist or embedded, for cluttered-mnist
         run_dir: keeps record.json
     """
     named: dict[str, Trained] = {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import tyro
 from tyro.conf import arg
@@ -19,6 +19,12 @@ DATA = arg(
     "class, or a table of them (CSV with the columns file and label). house-numbers and pictures of your own have "
     "options of their own",
 )
+IMAGES_FROM: dict[str, Any] = {
+    "metavar": "NAME",
+    "help": "of the images: "
+    + ", ".join(f"{' or '.join(task.sources)} for {name}" for name, task in TASKS.items())
+    + "; the last of each is always at hand",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

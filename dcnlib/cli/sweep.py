@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from dcnlib.cli.model_options import DATA, check_data
+from dcnlib.cli.model_options import DATA, IMAGES_FROM, check_data
 from dcnlib.cli.options import Device, Flag, Root, by_default, flag, one_of
 from dcnlib.cli.own_pictures import fit_for, name_of
 from dcnlib.data.image_folder import PictureFolder
@@ -41,7 +41,7 @@ def sweep(
     k: Annotated[tuple[int, ...], by_default("as they are", metavar="K...")] = (),
     seeds: Annotated[tuple[int, ...], by_default("as they are", metavar="SEED...")] = (),
     vary: Annotated[tuple[str, ...], by_default("nothing", metavar="NAME=VALUE,...")] = (),
-    source: Annotated[str | None, by_default("mnist or svhn", metavar="NAME")] = None,
+    source: Annotated[str | None, by_default("the first", **IMAGES_FROM)] = None,
     root: Root = None,
     device: Device = "auto",
     test: Flag = False,
@@ -61,7 +61,6 @@ def sweep(
         k: patches per image, of models that choose some
         seeds: of initial weights, order and clutter
         vary: settings of training and options of models with their values, as in epochs=3 hint_weight=0,0.01,0.1
-        source: of the models' images: mnist or embedded for cluttered-mnist, svhn or rendered for house-numbers
         test: evaluate each model once on the test set at its end; experiments always are
         workers: processes on this machine, each with one thread
         scheduler: of a Dask cluster, such as tcp://host:8786, whose workers do the jobs, one at a time each

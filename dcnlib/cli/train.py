@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from dcnlib.cli.model_options import ModelOptions
+from dcnlib.cli.model_options import IMAGES_FROM, ModelOptions
 from dcnlib.cli.options import Device, Flag, Root, by_default, one_of
 from dcnlib.cli.own_pictures import PictureOptions, fit_for, name_of
 from dcnlib.data.house_numbers.images import COMPOSED
@@ -16,7 +16,7 @@ from dcnlib.models.grid import run_name
 from dcnlib.models.pretrained import load_trained
 from dcnlib.models.specs import seeded_model
 from dcnlib.models.task import Images
-from dcnlib.models.tasks import CLUTTERED_MNIST
+from dcnlib.models.tasks import HouseNumbersTask
 from dcnlib.paper.experiments import EXPERIMENTS, STUDIES, find_experiment, run_experiment
 from dcnlib.paper.promote import promote as promote_run
 from dcnlib.training.loop import fit
@@ -33,7 +33,7 @@ def train(
     model: ModelOptions,
     settings: TrainingSettings = TrainingSettings(),
     pictures: PictureOptions = PictureOptions(),
-    source: Annotated[str | None, by_default("mnist or svhn", metavar="NAME")] = None,
+    source: Annotated[str | None, by_default("the first", **IMAGES_FROM)] = None,
     root: Root = None,
     composed: Annotated[float | None, by_default(f"{COMPOSED} for house-numbers", metavar="FLOAT")] = None,
     name: Annotated[str | None, by_default("made from what isn't as usual", metavar="NAME")] = None,
@@ -45,8 +45,6 @@ def train(
     The same command again goes on where the run was interrupted.
 
     Args:
-        source: of the images: mnist or embedded, 5,000 digits that are always at hand, for cluttered-mnist; svhn or
-            rendered, always at hand too, for house-numbers
         composed: share of composed numbers in training, for house-numbers
         name: of the run
         run_dir: where the run is kept
@@ -54,8 +52,8 @@ def train(
     """
     spec, folder = pictures.open(model)
     options: dict[str, Any] = {} if composed is None else {"composed": composed}
-    if options and (folder is not None or spec.task == CLUTTERED_MNIST):
-        raise ValueError(f"--composed is for models of house-numbers, this one is for {spec.task.name}")
+    if options and not isinstance(spec.task, HouseNumbersTask):
+        raise ValueError(f"--composed is for models of {HouseNumbersTask.name}, this one is for {spec.task.name}")
     load: Callable[..., Images]
     if folder is None:
         load = partial(spec.task.load, source=source, root=root)

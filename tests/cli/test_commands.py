@@ -55,6 +55,14 @@ def test_every_option_has_a_help_text_and_a_default_or_is_required(command, caps
         assert len(text.group(1)) > 3, told
 
 
+@pytest.mark.parametrize("command", ["train", "evaluate", "calibrate", "budgets", "sweep", "controls"])
+def test_help_names_the_sources_of_every_tasks_images(command, capsys):
+    assert main([command, "--help"]) == 0
+    told = plain(capsys.readouterr().out)
+    for task in TASKS.values():
+        assert f"{' or '.join(task.sources)} for {task.name}" in told
+
+
 def test_help_names_what_a_policy_and_a_kind_may_be(capsys):
     assert main(["train", "--help"]) == 0
     told = plain(capsys.readouterr().out)
@@ -143,6 +151,7 @@ def test_what_needs_no_network_answers_without_torch(arguments):
         (["count", "--model", "draw", "--sigma", "1", "--policy", "random"], "draw models have no --policy, --sigma; "),
         (["train", "--model", "ram", "--last-sigma", "0.2"], "--last-sigma is what sigma falls to in --sigma-steps"),
         (["train", "--composed", "0.2"], "--composed is for models of house-numbers"),
+        (["train", "--data", "street-signs", "--composed", "0.2"], "this one is for street-signs"),
         (["evaluate", "--pretrained", "ram", "--k", "4"], "--k is for models that choose patches"),
         (["predict", "a.png", "--pretrained", "coarse", "--patches", "4"], "--k is for models that choose patches"),
     ],
