@@ -120,7 +120,7 @@ def calibrate(
         best = f"the least is {least:.3f}"
     if chosen is None:
         raise ValueError(f"no threshold keeps within {name} of {budget:g} on these images: {best}")
-    return Calibration(asked, most, chosen)
+    return Calibration({name: float(budget)}, most, chosen)  # a number of numpy has no place in a record
 
 
 @torch.no_grad()

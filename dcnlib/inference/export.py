@@ -91,7 +91,7 @@ def export_model(
     trained = None if isinstance(source, nn.Module) else load_trained(source)
     model: Any = source if trained is None else trained.model
     model = uncompiled(model)
-    shape = image_shape or getattr(model, "image_shape", None)
+    shape = image_shape if image_shape is not None else getattr(model, "image_shape", None)
     if shape is None and trained is not None:  # of one that takes any, what it was trained on
         shape = trained.task.image_shape
     if shape is None:
@@ -100,6 +100,9 @@ def export_model(
     network = model.network if isinstance(model, MultiScaleNetwork) else model
     if not isinstance(network, DynamicCapacityNetwork) and (k is not None or part != "whole"):
         raise ValueError(f"a {type(network).__name__} chooses no patches: it has neither k nor parts")
+    if k is not None:
+        check_k(k)  # whether there are so many cells, the look at an example says
+        k = int(k)
 
     model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
     if calibration is not None:
@@ -174,8 +177,6 @@ def _graph_of(
         if k is not None:
             raise ValueError("the part first orders all cells: leave k out")
         options = {"k": look.saliency[0].numel()}
-    elif k is not None:
-        check_k(k, look.saliency[0].numel())
     return Looked(model, names, options), {"images": images}, names
 
 

@@ -62,6 +62,12 @@ def test_answers_of_a_compiled_network_are_its_own(scales):
     assert evaluate_until_sure(compiled, data, 0.1, max_k=2) == evaluate_until_sure(model, data, 0.1, max_k=2)
 
 
+@pytest.mark.parametrize("budget", [{"error": np.float32(0.9)}, {"multiplications": np.int64(10**9)}])
+def test_a_record_holds_a_calibration_whose_numbers_are_of_numpy(dcn, data, budget):
+    record = calibrate(dcn, data, **budget, max_k=np.int64(4), batch_size=np.int64(20)).as_record()
+    assert json.loads(json.dumps(record))["asked"] == pytest.approx(budget)
+
+
 def test_rounds_cost_what_their_patches_and_predictions_do(dcn, make_dcn):
     costs = count_rounds(dcn, (1, 2, 4))
     linear = 8 * 4

@@ -86,11 +86,16 @@ def own_network(top):
 
 def test_own_networks_of_any_top(tmp_path):
     network = own_network(StridedTop())
-    export_model(network, tmp_path / "own.onnx", "onnx", k=5)
+    about = export_model(network, tmp_path / "own.onnx", "onnx", k=np.int64(5), image_shape=np.array([2, 41, 53]))
+    assert (about["k"], about["image_shape"]) == (5, [2, 41, 53])
     exported = ExportedNetwork.load(tmp_path / "own.onnx")
     for batch in (1, 4):
         images = torch.rand(batch, 2, 41, 53)
         assert_same_look(exported.attend(images), network.attend(images, k=5))
+    for k, error, message in ((1000, ValueError, r"0\.\.\d+, got 1000"), (2.5, TypeError, r"int, got 2\.5")):
+        with pytest.raises(error, match=message):
+            export_model(network, tmp_path / "other.onnx", "onnx", k=k)
+    assert not (tmp_path / "other.onnx").exists()
     with pytest.raises(ValueError, match="without a task"):
         load_exported(tmp_path / "own.onnx")
     with pytest.raises(ValueError, match="exported with k = 5, not 3"):
