@@ -48,7 +48,7 @@ class BenchmarkSettings:
     steps: int = 15
     """Timed training steps of 64 images."""
     device: str = "auto"
-    """auto, cpu or cuda; auto takes CUDA, then the CPU."""
+    """auto, cpu, cuda, cuda:N or mps; auto takes CUDA, then MPS, then the CPU."""
 
 
 SMOKE = BenchmarkSettings(batches=(4,), ks=(0, 4), sizes=(100, 200), rounds=2, steps=2)

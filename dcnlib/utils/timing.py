@@ -57,6 +57,8 @@ def thread_count(count: int) -> Iterator[None]:
 
 
 def synchronize() -> None:
-    """Wait for the GPU, where there is one."""
+    """Wait for the GPU, CUDA's or MPS, where there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+    elif torch.backends.mps.is_available():
+        torch.mps.synchronize()
