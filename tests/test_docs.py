@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 
 from dcnlib import Geometry, count_multiplications, load_cluttered, load_record
-from dcnlib.models.specs import DCNSpec, FineSpec
+from dcnlib.models.specs import DCNSpec, FineSpec, PerturbedTopKSpec
 from dcnlib.models.street_signs import StreetSignsTask
 from dcnlib.paper.aims import number_targets
 from dcnlib.paper.benchmark_tables import (
@@ -117,7 +117,12 @@ def test_the_numbers_about_the_rivals_are_those_of_the_records():
     assert f"twice as often as the coarse model, {percent(coarse['test'])}" in page
     assert f"from the coarse model's error to {percent(load_record('dcn-k8-hints')['test'])}" in page
     counted = load_record("multiplications")["models"]
-    assert f"for {(counted['perturbed-topk'] - counted['dcn-k8-hints']) / 1e6:.1f}M multiplications more" in page
+    more = counted["perturbed-topk"] - counted["dcn-k8-hints"]
+    assert f"for {more / 1e6:.1f}M multiplications more" in page
+    scores = count_multiplications(PerturbedTopKSpec().build()).saliency
+    told = f"({scores / 1e6:.1f}M multiplications on top of the DCN's {counted['dcn-k8-hints'] / 1e6:.1f}M, "
+    told += f"less {(scores - more) / 1e6:.2f}M of saliency"
+    assert told in text_of("docs/method.md")
     controls = load_record("controls")["models"]["dcn-k8-hints"]["controls"]
     assert all(row["error"] > coarse["test"]["error"] for name in ("random", "center") for row in controls[name])
     named = {"entropy-gradient": "entropy's gradient", "coarse-norm": "coarse norm", "random": "random cells"}

@@ -80,9 +80,9 @@ class PerturbedTopKNetwork(DynamicCapacityNetwork):
 
     scorer: coarse map (B, D, s1, s2) -> scores (B, s1, s2). Its gradient goes on to the coarse layers, whose map it
     reads. sigma: of the noise, where an image's scores span 0..1. samples: perturbations of each image in training.
-    sigma_steps: training steps in which sigma falls linearly to zero, as in the paper, so that the network trains at
-    last on the patches that it will be given; None keeps sigma as it is. The other arguments are those of
-    `DynamicCapacityNetwork`. Raises ValueError as that does, and if the scorer doesn't fit the coarse map.
+    sigma_steps: training steps in which sigma falls linearly to a hundredth of it (the paper's falls to zero), so that
+    the network trains at last on the patches that it will be given; None keeps sigma as it is. The other arguments are
+    those of `DynamicCapacityNetwork`. Raises ValueError as that does, and if the scorer doesn't fit the coarse map.
 
     The noise is for `loss` in training mode alone. Everything else takes the k cells of highest score.
     """
