@@ -470,6 +470,12 @@ def test_what_is_said_of_street_signs_is_in_the_records():
     assert f"{told} and the fine model, which looks everywhere, on {error('-fine')};" in page
     small = [error("-windows128", 8), error("-windows128"), error("-coarse-windows128"), error("-fine-windows128")]
     assert "on windows of 128 pixels it errs on {} and {}, beside {} and {}.".format(*small) in page
+    seeds = [error(f"-seed{seed}", k) for k in (8, 16) for seed in (1, 2)]
+    told = "Two more seeds of the DCN err on {} and {} of the photographs with eight patches, and on {} and {} with"
+    assert told.format(*seeds) in page
+    clock = load_record("street-signs-measured")["windows"]["0"]["clock"]["milliseconds"]
+    assert "and about a seventh of the time" in page
+    assert round(clock["fine"] / clock["dcn"]) == 7
     counts = [load_record(f"street-signs{kind}")["validation"] for kind in ("", "-fine")]
     assert f"it errs on {counts[0]['errors']} of them" in page
     assert f"which looks everywhere, on {counts[1]['errors']}." in page
