@@ -441,12 +441,20 @@ def test_what_is_said_of_the_first_predictions_share_is_in_the_records():
     assert {k for k, pair in pairs.items() if pair.p_value < 0.05 and pair.this > pair.other} == {0, 1, 2}
     assert all(pairs[k].p_value >= 0.05 for k in (4, 8, 16, 24))
     assert [record["settings"]["precision"] for record in (without, usual)] == ["float32", "bfloat16"]
-    assert "of fourteen comparisons one is told apart, without hints at four patches, where a seed" in page
-    others = {name: load_record(f"dcn-every-k-{name}") for name in ("no-hints", "reciprocal", "seed2")}
+    assert "of twenty-one comparisons one is told apart, without hints at four patches, where a seed" in page
+    names = ("no-hints", "no-means", "reciprocal", "seed2", "fixed")
+    others = {name: load_record(f"dcn-every-k-{name}") for name in names}
     apart = {
         (name, k) for name, record in others.items() for k in TEST_KS if wrong_alone_at(record, usual, k).p_value < 0.05
     }
-    assert apart == {("no-hints", 4), ("seed2", 4)}
+    assert apart == {("no-hints", 4), ("seed2", 4), ("fixed", 16), ("fixed", 24)}
+    fixed = others["fixed"]
+    assert [percent(at_k(fixed, k)) for k in (16, 24)] == ["0.81 %", "0.81 %"]
+    p_values = [wrong_alone_at(fixed, usual, k).p_value for k in (16, 24)]
+    assert "on 0.81 % each, told apart (p = {:.3f} and {:.3f}, not corrected".format(*p_values) in page
+    chosen = [record["validation"]["errors"] for record in (fixed, usual)]
+    assert "({} and {} wrong of 5,000 with sixteen)".format(*chosen) in page
+    assert wrong_alone(fixed, usual, "validation").p_value > 0.05
 
 
 def test_the_headline_in_the_readme_is_that_of_the_records():
