@@ -35,6 +35,8 @@ ROW :=
 SEED :=
 PRECISION :=
 EPOCHS := $(if $(filter %fine,$(ROW)),12,30)
+# Without this, glibc gives a step's large tensors back to the kernel, which clears the same memory for the next step.
+paper: export GLIBC_TUNABLES ?= glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184
 paper: $(ENV)
 ifneq ($(ROW),)
 	$(BIN)/python -m dcnlib experiment $(ROW)$(if $(SEED),-$(EPOCHS)-seed$(SEED)) $(if $(PRECISION),--precision $(PRECISION))
