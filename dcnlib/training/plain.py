@@ -40,6 +40,8 @@ def plain(value: Any) -> str | None:
         return f"{type(value).__name__}({', '.join(f'{key}={text}' for key, text in fields.items() if text)})"
     if isinstance(value, tuple | list):
         return f"[{', '.join(plain(item) or '?' for item in value)}]"
+    if isinstance(value, set | frozenset):  # whose order is another one in each process
+        return f"{{{', '.join(sorted(plain(item) or '?' for item in value))}}}"
     if isinstance(value, functools.partial):
         return f"{plain(value.func)}{plain(value.args)}{plain(value.keywords)}"
     if isinstance(value, dict):

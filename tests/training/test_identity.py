@@ -161,11 +161,14 @@ from dcnlib.training.plain import plain
 one = lambda name: name in {"cat", "dog", "eel", "fox", "gnu"}
 within = lambda names: [name for name in names if name in {("cat", 1), ("dog", 2), ("eel", 3), ("fox", 4)}]
 other = lambda name: name in {"cat", "dog", "eel", "fox", "hen"}
-print(*map(plain, (one, within, other)), sep="\\n")
+default = lambda name, known={"cat", "dog", "eel"}: name in known
+another = lambda name, known={"cat", "dog", "fox"}: name in known
+attributes = {"cat", "dog", "eel"}, frozenset({("cat", 1), ("dog", 2), ("eel", 3)}), {"cat", "dog", "fox"}
+print(*map(plain, (one, within, other, default, another, *attributes)), sep="\\n")
 """
 
 
-def test_sets_in_functions_are_the_same_in_every_process():
+def test_sets_are_the_same_in_every_process():
     """Python orders the strings of a set by a hash that is drawn anew in each."""
     told = [
         subprocess.run(
@@ -178,7 +181,7 @@ def test_sets_in_functions_are_the_same_in_every_process():
         for seed in "12"
     ]
     assert told[0] == told[1]
-    assert len(set(told[0])) == 3
+    assert len(set(told[0])) == 8
 
 
 def test_options_of_data_of_ones_own_are_part_of_the_experiment(quadrants, tmp_path):
