@@ -29,6 +29,7 @@ from dcnlib.paper.budget_tables import beyond_table, budgets_table, stops_table,
 from dcnlib.paper.every_k import ablation_table, each_k_table, papers_training_table, seeds_of
 from dcnlib.paper.exports import LIMIT, agrees, exports_table
 from dcnlib.paper.headline import headline_caption
+from dcnlib.paper.markdown import spread_text
 from dcnlib.paper.pairs import at_k, pairs_table, wrong_alone, wrong_alone_at
 from dcnlib.paper.reported import TITLES
 from dcnlib.paper.runs import TEST_KS, VIEWS
@@ -86,14 +87,18 @@ def test_the_tables_are_made_from_the_records():
 
 
 def test_the_result_in_the_readme_is_that_of_the_records():
-    readme, counted = text_of("README.md"), load_record("multiplications")["models"]
-    dcn, fine = load_record("dcn-k8-hints"), load_record("fine")
-    assert f"our DCN errs on {percent(dcn['test'])} of the test images" in readme
-    assert f"with {counted['dcn-k8-hints'] / 1e6:.1f} million multiplications an image" in readme
-    assert f"errs on {percent(fine['test'])} with {counted['fine'] / 1e6:.1f}, after fewer epochs that took" in readme
-    assert fine["settings"]["epochs"] < dcn["settings"]["epochs"]
-    assert counted["fine"] * fine["settings"]["epochs"] > counted["dcn-k8-hints"] * dcn["settings"]["epochs"]
-    assert wrong_alone(dcn, fine).p_value > 0.05
+    readme, counted, runs = text_of("README.md"), load_record("multiplications")["models"], view_runs(next(iter(VIEWS)))
+    dcn, fine = (list(runs[name].values()) for name in ("dcn-k8-hints", "fine"))
+    assert {record["settings"]["epochs"] for record in dcn + fine} == {12}
+    dcn_told, fine_told = (
+        spread_text([record["test"]["error"] for record in records], " %") for records in (dcn, fine)
+    )
+    price = [f"{counted[name] / 1e6:.1f}" for name in ("dcn-k8-hints", "fine")]
+    assert f"our DCN errs on {dcn_told} of the test images with {price[0]} million multiplications" in readme
+    assert f"errs on {fine_told} with {price[1]}, two seeds: fewer errors for five times the price" in readme
+    assert (len(dcn), len(fine)) == (3, 2)
+    assert round(counted["fine"] / counted["dcn-k8-hints"]) == 5
+    assert [wrong_alone(*pair).p_value < 0.05 for pair in zip(fine, dcn, strict=False)] == [True, False]
 
 
 def test_the_numbers_about_the_table_are_those_of_the_records():
@@ -132,8 +137,23 @@ def test_what_is_said_of_the_seeds_is_in_their_records():
     first = [100 * np.mean([at_k(record, 0)["error"] for record in records.values()]) for records in (none, hints)]
     told = "the network errs on {:.2f} % with no patch, with them on {:.2f} % (means of three seeds)"
     assert told.format(*first) in page
-    assert "fine" not in runs
-    assert "Open: the fine model after as many epochs" in page
+    fine = runs["fine"]
+    told = [
+        f"{100 * np.mean([record['test']['error'] for record in records.values()]):.2f}" for records in (fine, ours)
+    ]
+    counted = load_record("multiplications")["models"]
+    price = f"{counted['fine'] / counted['dcn-k8-hints']:.1f}"
+    assert f"errs less than the DCN: on {told[0]} % on average, for {price} times its multiplications" in page
+    notebook = text_of("notebooks/05_training.ipynb")
+    assert f"errs less than the DCN, {told[0]} against {told[1]} % on average, for {price} times" in notebook
+    assert f"it errs on {told[0]} % (two seeds), the DCN on {told[1]} % (three)" in text_of("docs/results.md")
+    apart = [[wrong_alone(run, others[seed]).p_value < 0.05 for seed, run in fine.items()] for others in (ours, none)]
+    assert apart == [[True, False], [True, True]]
+    assert all(record["test"]["error"] <= 0.01 for record in fine.values())
+    assert "Open: a third seed of the fine model" in page
+    sure = until_sure_told(load_record("budgets")).split()[0]
+    bought = f"for {sure} % of errors where the fine model, trained as long, makes {told[0]}."
+    assert bought in text_of("notebooks/11_every_budget.ipynb")
 
 
 def test_the_numbers_about_the_rivals_are_those_of_the_records():

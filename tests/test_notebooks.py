@@ -70,6 +70,13 @@ def test_runs_in_the_smoke_profile_with_another_k_and_leaves_the_tree_alone(path
 
 
 @each_notebook
+def test_sends_no_output_through_the_front_end(path):
+    """Where that is nbclient, a cell with an Output widget may never end; `interact` makes one."""
+    source = "\n".join(cell.source for cell in code_cells(path))
+    assert not re.search(r"\binteract(ive(_output)?)?\(|\bOutput\(", source)
+
+
+@each_notebook
 def test_is_committed_with_outputs_in_order(path):
     nbformat.validate(nbformat.read(path, as_version=4))
     cells = code_cells(path)

@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from ipywidgets import IntSlider, SelectionSlider
 from matplotlib.colors import to_rgb, to_rgba
 from PIL import Image, ImageSequence
 
@@ -20,6 +21,7 @@ from dcnlib import CoarseLayers, DynamicCapacityNetwork, FineLayers, Geometry, T
 from dcnlib.plots.films import film_of_patches, film_of_training
 from dcnlib.plots.network import PARTS, network_diagram
 from dcnlib.plots.saving import SAME_SHADE
+from dcnlib.plots.sliders import with_sliders
 from dcnlib.plots.training import plot_pairs, plot_training
 from dcnlib.utils.statistics import ErrorRate
 
@@ -326,3 +328,27 @@ def test_patches_that_nobody_looked_at_are_not_drawn():
         assert len(ours.patches) == len(expected.patches)
         assert len(ours.images) == len(expected.images)
     plt.close("all")
+
+
+def test_the_picture_follows_its_sliders_and_leaves_no_figure_open():
+    asked = []
+
+    def draw(k, image):
+        asked.append((k, image))
+        figure, ax = plt.subplots(figsize=(2, 1))
+        ax.set_title(f"{k} of {image}")
+        return figure
+
+    k, image = IntSlider(3, max=9), SelectionSlider(options=["a", "b"], value="b")
+    before = plt.get_fignums()
+    together = with_sliders(draw, k=k, image=image)
+    *controls, picture = together.children
+    assert controls == [k, image]
+    assert [control.description for control in controls] == ["k", "image"]
+    first = bytes(picture.value)
+    assert first.startswith(b"\x89PNG")
+    k.value = 5
+    assert bytes(picture.value) != first
+    k.value, image.value = 3, "a"
+    assert asked == [(3, "b"), (5, "b"), (3, "b"), (3, "a")]
+    assert plt.get_fignums() == before

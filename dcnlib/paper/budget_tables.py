@@ -64,9 +64,8 @@ def until_sure_told(record: Record) -> str:
     """The result in words: errors, multiplications, and of how many seeds."""
     seeds = list(seeds_of(record).values())
     sure = [seed["data"]["until_sure"] for seed in seeds]
-    first, *between = spread_text([row["error"] for row in sure]).split(maxsplit=1)
-    told = f"{first} %{''.join(f' {part}' for part in between)} with {_millions(sure)} million on average"
-    return f"{told}, {COUNTS[len(seeds)]} seed{'s' * (len(seeds) > 1)}"
+    errors = spread_text([row["error"] for row in sure], " %")
+    return f"{errors} with {_millions(sure)} million on average, {COUNTS[len(seeds)]} seed{'s' * (len(seeds) > 1)}"
 
 
 def _heading(seeds: list[Record]) -> str:

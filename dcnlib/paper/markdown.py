@@ -8,9 +8,9 @@ def p_value_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def spread_text(errors: Sequence[float]) -> str:
-    """Mean and range of error rates in %, or the one that there is."""
-    mean = f"{100 * sum(errors) / len(errors):.2f}"
+def spread_text(errors: Sequence[float], unit: str = "") -> str:
+    """Mean and range of error rates in %, or the one that there is; the unit stands after the mean."""
+    mean = f"{100 * sum(errors) / len(errors):.2f}{unit}"
     return mean if len(errors) == 1 else f"{mean} ({100 * min(errors):.2f}..{100 * max(errors):.2f})"
 
 

@@ -24,12 +24,19 @@ def view_runs(view: str, load: Callable[[str], Record] = load_record) -> dict[st
 
 
 def seeds_table(load: Callable[[str], Record] = load_record) -> str:
-    """Markdown: for each view that has records, every model's errors over its seeds, and who was wrong alone.
+    """Markdown: for each view with records of its own, every model's errors over its seeds, and who was wrong alone.
 
     load: as for `results_table`. Raises FileNotFoundError if there are no records at all, and ValueError if two runs
     of a view were tested on other images.
     """
-    views = {view: runs for view in VIEWS if (runs := view_runs(view, load))}
+    views: dict[str, dict[str, dict[int, Record]]] = {}
+    shown: set[str] = set()
+    for view in VIEWS:
+        runs = view_runs(view, load)
+        names = {record["name"] for records in runs.values() for record in records.values()}
+        if names - shown:  # two views share the fine model's runs
+            views[view] = runs
+            shown |= names
     if not views:
         raise FileNotFoundError("no run of Table 1 with several seeds has a record")
     first = next(iter(next(iter(views.values())).values()))

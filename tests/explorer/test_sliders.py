@@ -47,7 +47,7 @@ def test_a_slider_of_a_notebook_moves_its_picture(number, tmp_path):
         expect(page.get_by_text("| Idle")).to_be_visible(timeout=RUN_MILLISECONDS)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        widget = page.locator(".widget-interact").first
+        widget = page.locator(".dcnlib-sliders").first
         widget.wait_for(state="attached", timeout=RUN_MILLISECONDS)
         expect(page.get_by_text("| Idle")).to_be_visible(timeout=RUN_MILLISECONDS)
         widget.scroll_into_view_if_needed()

@@ -14,6 +14,7 @@ from dcnlib.paper.seeds import seeds_table, view_runs
 TEST = {"split": "test", "count": 200, "seed": 5}
 # Which of 200 test images each run got wrong: models by their seeds.
 WRONG = {
+    "fine": (range(0, 30),),
     "coarse": (range(0, 40), range(10, 50), range(0, 37)),
     "dcn-k8-hints": (range(0, 20), range(0, 24), range(5, 27)),
 }
@@ -48,7 +49,7 @@ def rows_of(table):
 
 
 def test_the_table_says_mean_range_and_who_was_wrong_alone():
-    runs = [StudyRun(model, EQUAL_EPOCHS, seed) for model in WRONG for seed in range(3)]
+    runs = [StudyRun(model, EQUAL_EPOCHS, seed) for model in ("coarse", "dcn-k8-hints") for seed in range(3)]
     table = seeds_table(loader(*runs))
     coarse, dcn = rows_of(table)
     assert coarse["model"] == "coarse model"
@@ -83,6 +84,17 @@ def test_views_stand_apart_and_only_those_with_records():
     assert (fixed["model"], fixed["epochs"]) == ("coarse model", "30")
     with pytest.raises(FileNotFoundError, match="several seeds"):
         seeds_table(loader())
+
+
+def test_a_run_of_two_views_makes_no_view_alone():
+    fine, dcn = StudyRun("fine", EQUAL_EPOCHS), StudyRun("dcn-k8-hints", 30)
+    assert fine in VIEWS["until validation no longer falls"]
+    (row,) = rows_of(seeds_table(loader(fine)))
+    assert row["test error: mean (range)"] == "15.00"
+    equal, long, ours = rows_of(seeds_table(loader(fine, dcn)))
+    assert (equal["model"], long["model"], ours["epochs"]) == ("fine model", "fine model", "30")
+    # 0..29 beside 0..19
+    assert long["wrong alone: this, the DCN with hints (p)"] == "10, 0 (0.002)"
 
 
 def test_each_seed_is_compared_with_its_own_only():
