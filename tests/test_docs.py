@@ -473,6 +473,13 @@ def test_what_is_said_of_the_first_predictions_share_is_in_the_records():
     assert [percent(at_k(fixed, k)) for k in (16, 24)] == ["0.81 %", "0.81 %"]
     p_values = [wrong_alone_at(fixed, usual, k).p_value for k in (16, 24)]
     assert "on 0.81 % each, told apart (p = {:.3f} and {:.3f}, not corrected".format(*p_values) in page
+    alone = load_record("dcn-k16-hints-12-seed0")
+    pairs = wrong_alone_at(usual, alone, 16), wrong_alone_at(fixed, alone, 16)
+    assert "told apart with the one seed that it has" in page
+    assert pairs[0].this > pairs[0].other
+    assert pairs[0].p_value < 0.05
+    assert "as well as the network of sixteen alone: {} and {} wrong alone".format(*pairs[1]) in page
+    assert pairs[1].p_value > 0.5
     chosen = [record["validation"]["errors"] for record in (fixed, usual)]
     assert "({} and {} wrong of 5,000 with sixteen)".format(*chosen) in page
     assert wrong_alone(fixed, usual, "validation").p_value > 0.05
