@@ -35,6 +35,7 @@ from dcnlib.paper.reported import TITLES
 from dcnlib.paper.runs import TEST_KS, VIEWS
 from dcnlib.paper.seeds import seeds_table, view_runs
 from dcnlib.paper.sign_tables import sign_aims_table, sign_runs_table, signs_clock_table, signs_table
+from dcnlib.paper.studies import patches_table
 from dcnlib.paper.tables import controls_table, house_numbers_table, number_targets_table, p_value_text, results_table
 from dcnlib.utils.files import project_root
 from dcnlib.utils.statistics import paired_difference
@@ -58,7 +59,7 @@ def test_the_tables_are_made_from_the_records():
     tables = {
         "README.md": [results_table()],
         "docs/results.md": [pairs_table(ours, others)],
-        "docs/studies.md": [seeds_table()],
+        "docs/studies.md": [seeds_table(), patches_table()],
         "docs/rivals.md": [controls_table(load_record("controls"), "dcn-k8-hints")],
         "docs/house_numbers.md": [house_numbers_table(), number_targets_table()],
         "docs/budgets.md": [
@@ -154,6 +155,16 @@ def test_what_is_said_of_the_seeds_is_in_their_records():
     sure = until_sure_told(load_record("budgets")).split()[0]
     bought = f"for {sure} % of errors where the fine model, trained as long, makes {told[0]}."
     assert bought in text_of("notebooks/11_every_budget.ipynb")
+
+
+def test_what_is_said_of_the_k_of_the_training_is_in_the_records():
+    page, many, few = text_of("docs/studies.md"), *(load_record(f"dcn-k{k}-hints-12-seed0") for k in (16, 8))
+    errors = [100 * at_k(record, 16)["error"] for record in (many, few)]
+    assert "trained with them or with eight: {:.2f} and {:.2f} %".format(*errors) in page
+    assert wrong_alone_at(many, few, 16).p_value > 0.5
+    worse = [wrong_alone_at(many, few, k) for k in (1, 2, 4, 8)]
+    assert all(pair.this > pair.other and pair.p_value < 0.05 for pair in worse)
+    assert "Open: networks trained with 1, 2, 4 and 24 patches" in page
 
 
 def test_the_numbers_about_the_rivals_are_those_of_the_records():
