@@ -32,10 +32,10 @@ from dcnlib.paper.headline import headline_caption
 from dcnlib.paper.markdown import spread_text
 from dcnlib.paper.pairs import at_k, pairs_table, wrong_alone, wrong_alone_at
 from dcnlib.paper.reported import TITLES
-from dcnlib.paper.runs import TEST_KS, VIEWS
+from dcnlib.paper.runs import HINT_RUNS, TEST_KS, VIEWS
 from dcnlib.paper.seeds import seeds_table, view_runs
 from dcnlib.paper.sign_tables import sign_aims_table, sign_runs_table, signs_clock_table, signs_table
-from dcnlib.paper.studies import patches_table
+from dcnlib.paper.studies import hints_table, patches_table
 from dcnlib.paper.tables import controls_table, house_numbers_table, number_targets_table, p_value_text, results_table
 from dcnlib.utils.files import project_root
 from dcnlib.utils.statistics import paired_difference
@@ -59,7 +59,7 @@ def test_the_tables_are_made_from_the_records():
     tables = {
         "README.md": [results_table()],
         "docs/results.md": [pairs_table(ours, others)],
-        "docs/studies.md": [seeds_table(), patches_table()],
+        "docs/studies.md": [seeds_table(), patches_table(), hints_table()],
         "docs/rivals.md": [controls_table(load_record("controls"), "dcn-k8-hints")],
         "docs/house_numbers.md": [house_numbers_table(), number_targets_table()],
         "docs/budgets.md": [
@@ -165,6 +165,36 @@ def test_what_is_said_of_the_k_of_the_training_is_in_the_records():
     worse = [wrong_alone_at(many, few, k) for k in (1, 2, 4, 8)]
     assert all(pair.this > pair.other and pair.p_value < 0.05 for pair in worse)
     assert "Open: networks trained with 1, 2, 4 and 24 patches" in page
+
+
+def test_what_is_said_of_hints_is_in_the_records():
+    page, runs = text_of("docs/studies.md"), {run.model: load_record(run.name) for run in HINT_RUNS}
+    none, some, weak, strong, relative = (
+        runs[f"dcn-k8-{kind}"] for kind in ("no-hints", "hints", "hints0.01", "hints1", "relative-hints")
+    )
+    first = [100 * at_k(record, 0)["error"] for record in (none, some, strong)]
+    assert "With no patch {:.2f} % err without hints, and {:.2f} to {:.2f} % with hints".format(*first) in page
+
+    def worse(this, other, k):
+        pair = wrong_alone_at(this, other, k)
+        return pair.this > pair.other and pair.p_value < 0.05
+
+    assert all(worse(none, record, k) for record in (some, strong, relative) for k in (0, 1, 2))
+    assert all(wrong_alone_at(*pair, 8).p_value > 0.05 for pair in combinations(runs.values(), 2))
+    assert all(worse(none, weak, k) and worse(weak, record, k) for k in (0, 1) for record in (some, strong, relative))
+    assert worse(weak, none, 24)
+    assert [worse(relative, some, k) for k in TEST_KS] == [True, True, *[False] * 5]
+    assert not any(worse(some, relative, k) for k in TEST_KS)
+
+    def last(record, part):
+        return record["curves"][f"train_{part}"][-1]
+
+    for part in ("coarse_length", "fine_length"):
+        assert last(weak, part) < last(none, part) < min(last(record, part) for record in (some, strong, relative))
+        assert last(relative, part) == pytest.approx(last(some, part), rel=0.03)
+    assert last(relative, "cosine") == pytest.approx(last(some, "cosine"), abs=0.01)
+    assert last(strong, "distance") > last(none, "distance")
+    assert last(none, "cosine") < last(weak, "cosine") < last(some, "cosine")
 
 
 def test_the_numbers_about_the_rivals_are_those_of_the_records():
