@@ -164,7 +164,16 @@ def test_what_is_said_of_the_k_of_the_training_is_in_the_records():
     assert wrong_alone_at(many, few, 16).p_value > 0.5
     worse = [wrong_alone_at(many, few, k) for k in (1, 2, 4, 8)]
     assert all(pair.this > pair.other and pair.p_value < 0.05 for pair in worse)
-    assert "Open: networks trained with 1, 2, 4 and 24 patches" in page
+    one = load_record("dcn-k1-hints-12-seed0")
+    errors = [100 * at_k(record, 1)["error"] for record in (one, few)]
+    assert "to have trained with one: {:.2f} % instead of {:.2f}".format(*errors) in page
+    assert "to have trained with one, {:.2f} instead of {:.2f} %".format(*errors) in text_of(
+        "notebooks/06_number_of_patches.ipynb"
+    )
+    better = [wrong_alone_at(few, one, k) for k in (0, 1)] + [wrong_alone_at(one, few, k) for k in (8, 16, 24)]
+    better += [wrong_alone_at(one, many, k) for k in (8, 16, 24)]
+    assert all(pair.this > pair.other and pair.p_value < 0.05 for pair in better)
+    assert "Open: networks trained with 2, 4 and 24 patches" in page
 
 
 def test_what_is_said_of_hints_is_in_the_records():
