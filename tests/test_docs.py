@@ -166,7 +166,7 @@ def test_what_is_said_of_the_k_of_the_training_is_in_the_records():
     assert all(pair.this > pair.other and pair.p_value < 0.05 for pair in worse)
     one = load_record("dcn-k1-hints-12-seed0")
     errors = [100 * at_k(record, 1)["error"] for record in (one, few)]
-    assert "to have trained with one: {:.2f} % instead of {:.2f}".format(*errors) in page
+    assert "to have trained with one, by one run each: {:.2f} % instead of {:.2f}".format(*errors) in page
     assert "to have trained with one, {:.2f} instead of {:.2f} %".format(*errors) in text_of(
         "notebooks/06_number_of_patches.ipynb"
     )

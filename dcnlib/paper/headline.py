@@ -46,7 +46,7 @@ def headline_caption(record: Record, load: Callable[[str], Record] = load_record
     """What stands under the picture, with its numbers. record: of `run_budgets`."""
     told = {name: _told(name, spots) for name, spots in single_spots(load).items()}
     return (
-        f"*Test error against multiplications an image, with 95 % intervals of each run. One run each: "
+        "*Test error against multiplications an image, with 95 % intervals of each run. One run each: "
         f"{'; '.join(told[name] for name in ALONE)}. After {EQUAL_EPOCHS} epochs, mean and range over the seeds: "
         f"{'; '.join(told[name] for name in AS_LONG)}. The lines are one network for every budget, trained as long, "
         "with the same number of patches for all images, and looking until it is sure: "
