@@ -15,6 +15,9 @@ from dcnlib.paper.profiles import Profile, check_profile
 from dcnlib.paper.runs import (
     EQUAL_EPOCHS,
     EVERY_K_RUNS,
+    FIRST_SHARE_NUMBERS,
+    FROM_FINE_NUMBERS,
+    LONG_NUMBER_RUNS,
     NUMBER_RUNS,
     ROWS,
     SIGN_RUNS,
@@ -98,7 +101,7 @@ STUDY_MODELS: dict[str, Spec] = {
 # The house numbers of machines without photographs: trained on numbers that the library renders, which are everywhere.
 RENDERED = "rendered-numbers-dcn-k8"
 # Runs that have records as they come: those with several seeds and those of the studies of k and hints, all by one
-# recipe, and the one of rendered numbers.
+# recipe, and of house numbers those of rendered ones and of other recipes.
 STUDIES: dict[str, Experiment] = {
     RENDERED: Experiment(NUMBER_MODELS["dcn-k8"], epochs=60, settings={"precision": "bfloat16"}, source="rendered"),
     **{
@@ -113,6 +116,25 @@ STUDIES: dict[str, Experiment] = {
         )
         for run in STUDY_RUNS.values()
     },
+    **{
+        run.name: Experiment(
+            NUMBER_MODELS["fine"],
+            epochs=NUMBER_EPOCHS["dcn-k8"],
+            settings={"precision": "bfloat16", "seed": run.seed},
+        )
+        for run in LONG_NUMBER_RUNS
+    },
+    FIRST_SHARE_NUMBERS.name: Experiment(
+        DCNSpec(k=8, hint_weight=0.01, first_share=0.5, task=HouseNumbersTask()),
+        epochs=NUMBER_EPOCHS["dcn-k8"],
+        settings={"precision": "bfloat16"},
+    ),
+    FROM_FINE_NUMBERS.name: Experiment(
+        NUMBER_MODELS["dcn-k8"],
+        epochs=NUMBER_EPOCHS["dcn-k8"],
+        settings={"precision": "bfloat16"},
+        begin=(LONG_NUMBER_RUNS[0].name,),
+    ),
 }
 # One network for every budget. k is a whole number of Python that differs from step to step, for which torch.compile
 # would make the step anew each time.
