@@ -4,12 +4,11 @@ The aims, at each number of scales: at most 70 % of the coarse model's errors, n
 fine model, and at most a third of the fine model's multiplications.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from dcnlib.paper.pairs import check_same_images, wrong_alone
-from dcnlib.paper.records import multiplications_of
+from dcnlib.paper.records import Load, find_records, multiplications_of
 from dcnlib.paper.runs import NUMBER_RUNS, SCALES
 from dcnlib.utils.records import Record, load_record
 from dcnlib.utils.statistics import mcnemar_p_value
@@ -55,20 +54,16 @@ class NumberTargets:
         return self.errors <= MOST_ERRORS and self.multiplications <= MOST_MULTIPLICATIONS and not any(worse)
 
 
-def number_runs(load: Callable[[str], Record] = load_record) -> dict[NumberModel, list[Record]]:
+def number_runs(load: Load = load_record) -> dict[NumberModel, list[Record]]:
     """The records of each model of house numbers, one a seed, in the order of `NUMBER_RUNS`; models without any are
     left out."""
     runs: dict[NumberModel, list[Record]] = {}
-    for run in NUMBER_RUNS:
-        try:
-            record = load(run.name)
-        except FileNotFoundError:
-            continue
+    for record in find_records(((run, run.name) for run in NUMBER_RUNS), load).values():
         runs.setdefault(NumberModel(record["model"]["kind"], record["model"]["scales"]), []).append(record)
     return runs
 
 
-def number_targets(load: Callable[[str], Record] = load_record) -> list[NumberTargets]:
+def number_targets(load: Load = load_record) -> list[NumberTargets]:
     """One answer for each number of scales at which all three models have records.
 
     Raises ValueError if two of them were tested on other images.

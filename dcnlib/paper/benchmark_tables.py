@@ -1,8 +1,7 @@
 """The tables of the clock, made from its records alone."""
 
-from collections.abc import Callable
-
 from dcnlib.paper.markdown import markdown_table
+from dcnlib.paper.records import Load
 from dcnlib.paper.reported import TITLES
 from dcnlib.utils.records import Record, load_record
 
@@ -20,7 +19,7 @@ def number_benchmark_table(record: Record) -> str:
     return markdown_table(rows)
 
 
-def number_times(load: Callable[[str], Record]) -> dict[tuple[str, int], float]:
+def number_times(load: Load) -> dict[tuple[str, int], float]:
     """Milliseconds an image of compiled models of house numbers, by kind and scales; nothing if not measured."""
     try:
         record = load("house-numbers-benchmark")
@@ -29,7 +28,7 @@ def number_times(load: Callable[[str], Record]) -> dict[tuple[str, int], float]:
     return {(row["kind"], row["scales"]): row["milliseconds"]["compiled"] for row in record["models"]}
 
 
-def milliseconds(load: Callable[[str], Record] = load_record) -> dict[str, float]:
+def milliseconds(load: Load = load_record) -> dict[str, float]:
     """Milliseconds an image of the compiled models of Table 1, by experiment, from the clock for the rivals.
 
     load: as for `results_table`.
@@ -103,7 +102,7 @@ def fastest_table(record: Record) -> str:
     return markdown_table(rows)
 
 
-def limit_table(record: Record, load: Callable[[str], Record] = load_record) -> str:
+def limit_table(record: Record, load: Load = load_record) -> str:
     """What each model would take if it multiplied as fast as the fine model, which is the arithmetic limit, and what it
     takes; both in their fastest forms. load: as for `results_table`."""
     counted = load("multiplications")["models"]

@@ -1,16 +1,13 @@
 """The networks for every budget by the records of their runs: beside networks of one k, and each choice's worth."""
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
 
 from dcnlib.paper.markdown import markdown_table, spread_text
 from dcnlib.paper.pairs import at_k, wrong_alone_at
+from dcnlib.paper.records import Load, find_records
 from dcnlib.paper.runs import EQUAL_EPOCHS, EVERY_K_RUNS, STUDY_SEEDS, TEST_KS, TRAIN_KS, EveryKRun, StudyRun
 from dcnlib.utils.records import Record, load_record
 
-Key = TypeVar("Key")
-Load = Callable[[str], Record]
 SEED_RUNS = tuple(run for run in EVERY_K_RUNS if not run.choice)
 # What is trained for one budget alone, as long and by the same recipe: k = 0 is the coarse model's.
 ONE_K = {0: "coarse", **{k: f"dcn-k{k}-hints" for k in TRAIN_KS}}
@@ -56,7 +53,7 @@ def _beside(models: Mapping[int, str], title: str, load: Load) -> str:
     wrong = f"wrong alone, seed by seed: for every budget, {title} (p)"
     rows = [["patches", "for every budget, %", f"{title}, %", wrong, "significantly worse"]]
     for k, model in models.items():
-        others = _found(((seed, StudyRun(model, EQUAL_EPOCHS, seed).name) for seed in range(STUDY_SEEDS)), load)
+        others = find_records(((seed, StudyRun(model, EQUAL_EPOCHS, seed).name) for seed in range(STUDY_SEEDS)), load)
         if not others:
             continue
         pairs = [wrong_alone_at(record, others[seed], k) for seed, record in ours.items() if seed in others]
@@ -95,15 +92,7 @@ def ablation_table(load: Load = load_record) -> str:
 
 def _records(runs: Iterable[EveryKRun], load: Load) -> dict[EveryKRun, Record]:
     """The records that there are. Raises FileNotFoundError if none is of the network as it is."""
-    found = _found(((run, run.name) for run in runs), load)
+    found = find_records(((run, run.name) for run in runs), load)
     if not any(run in found for run in SEED_RUNS):
         raise FileNotFoundError("no run of the network for every budget has a record")
-    return found
-
-
-def _found(named: Iterable[tuple[Key, str]], load: Load) -> dict[Key, Record]:
-    found = {}
-    for key, name in named:
-        with suppress(FileNotFoundError):
-            found[key] = load(name)
     return found

@@ -1,11 +1,10 @@
 """Errors against multiplications an image, of all models in one picture, from the records alone."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from dcnlib.paper.budget_tables import until_sure_told
 from dcnlib.paper.markdown import spread_text
-from dcnlib.paper.records import multiplications_of
+from dcnlib.paper.records import Load, multiplications_of
 from dcnlib.paper.reported import TITLES
 from dcnlib.paper.runs import EQUAL_EPOCHS
 from dcnlib.paper.seeds import view_runs
@@ -29,7 +28,7 @@ class Spot:
         return cls(row["multiplications"], ErrorRate.from_record(row))
 
 
-def single_spots(load: Callable[[str], Record] = load_record) -> dict[str, list[Spot]]:
+def single_spots(load: Load = load_record) -> dict[str, list[Spot]]:
     """The models that the picture shows, by their names, each with its runs.
 
     load: gives the records of tested runs by name, as for `results_table`.
@@ -42,7 +41,7 @@ def single_spots(load: Callable[[str], Record] = load_record) -> dict[str, list[
     }
 
 
-def headline_caption(record: Record, load: Callable[[str], Record] = load_record) -> str:
+def headline_caption(record: Record, load: Load = load_record) -> str:
     """What stands under the picture, with its numbers. record: of `run_budgets`."""
     told = {name: _told(name, spots) for name, spots in single_spots(load).items()}
     return (

@@ -1,10 +1,10 @@
 """Table 1 with several seeds, from the records alone: how models differ, and how much seeds of one model do."""
 
-from collections.abc import Callable
 from itertools import combinations
 
 from dcnlib.paper.markdown import markdown_table, spread_text
 from dcnlib.paper.pairs import wrong_alone
+from dcnlib.paper.records import Load, find_records
 from dcnlib.paper.reported import TITLES
 from dcnlib.paper.runs import VIEWS
 from dcnlib.utils.records import Record, load_record
@@ -12,18 +12,15 @@ from dcnlib.utils.records import Record, load_record
 REFERENCE = "dcn-k8-hints"
 
 
-def view_runs(view: str, load: Callable[[str], Record] = load_record) -> dict[str, dict[int, Record]]:
+def view_runs(view: str, load: Load = load_record) -> dict[str, dict[int, Record]]:
     """The records of a view of `VIEWS` that there are: by row of Table 1, and then by seed."""
     found: dict[str, dict[int, Record]] = {run.model: {} for run in VIEWS[view]}
-    for run in VIEWS[view]:
-        try:
-            found[run.model][run.seed] = load(run.name)
-        except FileNotFoundError:
-            continue
+    for run, record in find_records(((run, run.name) for run in VIEWS[view]), load).items():
+        found[run.model][run.seed] = record
     return {row: records for row, records in found.items() if records}
 
 
-def seeds_table(load: Callable[[str], Record] = load_record) -> str:
+def seeds_table(load: Load = load_record) -> str:
     """Markdown: for each view with records of its own, every model's errors over its seeds, and who was wrong alone.
 
     load: as for `results_table`. Raises FileNotFoundError if there are no records at all, and ValueError if two runs

@@ -1,13 +1,13 @@
 """What the studies of k and of hints found, from the records alone: the errors with other numbers of patches."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from dcnlib.paper.markdown import markdown_table
 from dcnlib.paper.pairs import at_k, check_same_images, wrong_alone_at
+from dcnlib.paper.records import Load, find_records
 from dcnlib.paper.runs import HINT_RUNS, K_RUNS, TEST_KS, TRAIN_KS, StudyRun
 from dcnlib.utils.records import Record, load_record
 
-Load = Callable[[str], Record]
 # What each of `HINT_RUNS` is called, by its model.
 HINT_TITLES = {
     "dcn-k8-no-hints": "none",
@@ -55,12 +55,7 @@ def hints_table(load: Load = load_record) -> str:
 
 def _records(runs: Iterable[StudyRun], load: Load) -> dict[str, Record]:
     """The records that there are, by model."""
-    found = {}
-    for run in runs:
-        try:
-            found[run.model] = load(run.name)
-        except FileNotFoundError:
-            continue
+    found = find_records(((run.model, run.name) for run in runs), load)
     if not found:
         raise FileNotFoundError("no run of the study has a record")
     first, *others = found.values()

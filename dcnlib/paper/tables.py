@@ -1,19 +1,18 @@
 """The tables, made from the records alone: our rows of the paper's Table 1 beside the reported ones."""
 
-from collections.abc import Callable
 from contextlib import suppress
 
 from dcnlib.paper.aims import NumberModel, number_runs, number_targets
 from dcnlib.paper.benchmark_tables import number_times
 from dcnlib.paper.markdown import markdown_table, p_value_text
-from dcnlib.paper.records import multiplications_of
+from dcnlib.paper.records import Load, multiplications_of
 from dcnlib.paper.reported import ORIGINS, REPORTED, REPORTED_NUMBERS, TITLES, WAYS, origin_of
 from dcnlib.paper.runs import NumberRun
 from dcnlib.utils.records import Record, load_record
 from dcnlib.utils.statistics import ErrorRate
 
 
-def results_table(load: Callable[[str], Record] = load_record) -> str:
+def results_table(load: Load = load_record) -> str:
     """Markdown: test error with 95 % interval, training, size and cost of the models, and what the paper reports.
 
     load: gives the record of an experiment by name, or raises FileNotFoundError, and the model is left out; by default
@@ -62,7 +61,7 @@ def _other_ways(record: Record) -> str:
     return "; ".join([" at mean locations", *told]) if told else ""
 
 
-def house_numbers_table(load: Callable[[str], Record] = load_record) -> str:
+def house_numbers_table(load: Load = load_record) -> str:
     """Markdown: the error of whole house numbers of each model at each number of scales, and what it took.
 
     load: as for `results_table`. Models without a record are left out, and milliseconds if they were not measured.
@@ -119,7 +118,7 @@ def _number_row(model: NumberModel, records: list[Record], milliseconds: float |
     ]
 
 
-def number_targets_table(load: Callable[[str], Record] = load_record) -> str:
+def number_targets_table(load: Load = load_record) -> str:
     """Markdown: the answers of `number_targets`, one line for each number of scales."""
     rows = [
         [

@@ -4,8 +4,10 @@ import pytest
 
 from dcnlib import count_multiplications
 from dcnlib.paper.aims import NumberTargets, number_runs, number_targets
-from dcnlib.paper.experiments import EXPERIMENTS
+from dcnlib.paper.experiments import EXPERIMENTS, STUDIES, find_experiment
+from dcnlib.paper.number_recipes import RECIPES, number_recipes_table
 from dcnlib.paper.reported import REPORTED_NUMBERS
+from dcnlib.paper.runs import FIRST_SHARE_NUMBERS, FROM_FINE_NUMBERS, LONG_NUMBER_RUNS
 from dcnlib.paper.tables import house_numbers_table, number_targets_table
 from dcnlib.utils.statistics import ErrorRate, mcnemar_p_value
 
@@ -16,7 +18,7 @@ WRONG = {"coarse": range(80), "fine": range(30), "dcn": range(10, 42)}
 
 def record_of(name):
     """As a run leaves it, with one error more for each seed."""
-    experiment = EXPERIMENTS[name]
+    experiment = find_experiment(name)
     seed = experiment.settings.get("seed", 0)
     wrong = [*WRONG[experiment.spec.kind], *range(199, 199 - seed, -1)]
     return {
@@ -30,6 +32,7 @@ def record_of(name):
         },
         "parameters": 12345,
         "wall_seconds": 600,
+        "validation": {"error": 0.25 + seed / 100},
         "test": {**ErrorRate(len(wrong), 200).as_record(), "wrong": wrong},
     }
 
@@ -171,3 +174,47 @@ def test_runs_tested_on_other_images_are_not_compared():
     other["data"]["test"]["split"] = "validation"
     with pytest.raises(ValueError, match=f"{name} and house-numbers-fine have other test images"):
         number_targets(loader(**{name: other}))
+
+
+STUDIED = [run.name for _, runs in RECIPES.items() for run in runs if run.name in STUDIES]
+
+
+def test_recipes_stand_beside_the_usual_one_seed_by_seed():
+    rows = {
+        (row["model"], row["recipe"]): row for row in rows_of(number_recipes_table(loader(names=[*NAMES, *STUDIED])))
+    }
+    assert list(rows) == list(RECIPES)
+    long = rows["fine model", "as many epochs as the others"]
+    assert (long["seeds"], long["validation error, %"]) == ("0, 1, 2", "26.00 (25.00..27.00)")
+    assert long["test error, %"] == "15.50 (15.00..16.00)"
+    assert long["of the coarse model's"] == f"{100 * 31 / 81:.0f} %"
+    beside = long["wrong alone: this, the DCN as above, seed by seed (p)"]
+    assert beside == "; ".join([f"10, 12 ({mcnemar_p_value(10, 12):.3f})"] * 3)  # errors of a seed's own are both's
+    usual = rows["DCN, k = 8", "as above"]
+    assert (usual["wrong alone: this, the DCN as above, seed by seed (p)"], usual["of the coarse model's"]) == (
+        "",
+        "41 %",
+    )
+    tried = rows["DCN, k = 8", "half of the loss for the first prediction"]
+    assert (tried["seeds"], tried["test error, %"]) == ("0", "16.00")
+
+
+def test_the_table_of_recipes_has_those_with_records():
+    rows = rows_of(number_recipes_table(loader()))
+    assert [(row["model"], row["recipe"]) for row in rows] == [
+        (model, "as above") for model in ("coarse model", "fine model", "DCN, k = 8")
+    ]
+    with pytest.raises(FileNotFoundError, match="coarse model or the DCN"):
+        number_recipes_table(loader(names=["house-numbers-coarse"]))
+
+
+def test_recipes_differ_from_the_usual_in_what_they_say():
+    dcn = EXPERIMENTS["house-numbers-dcn-k8"]
+    assert [STUDIES[run.name].settings["seed"] for run in LONG_NUMBER_RUNS] == [0, 1, 2]
+    for run in LONG_NUMBER_RUNS:
+        assert STUDIES[run.name].spec == EXPERIMENTS["house-numbers-fine"].spec
+        assert STUDIES[run.name].epochs == dcn.epochs
+    first_share, from_fine = (STUDIES[run.name] for run in (FIRST_SHARE_NUMBERS, FROM_FINE_NUMBERS))
+    assert first_share.spec.options() == dcn.spec.options() | {"first_share": 0.5}
+    assert (from_fine.spec, from_fine.begin) == (dcn.spec, (LONG_NUMBER_RUNS[0].name,))
+    assert first_share.epochs == from_fine.epochs == dcn.epochs

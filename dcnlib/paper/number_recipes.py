@@ -1,0 +1,65 @@
+"""House numbers at one scale, from the records alone: each model by how it was trained, so that recipes can be chosen
+on validation and compared."""
+
+from dcnlib.paper.markdown import markdown_table, spread_text
+from dcnlib.paper.pairs import wrong_alone
+from dcnlib.paper.records import Load, find_records
+from dcnlib.paper.runs import FIRST_SHARE_NUMBERS, FROM_FINE_NUMBERS, LONG_NUMBER_RUNS, NUMBER_RUNS, NumberRun
+from dcnlib.utils.records import load_record
+
+
+def _usual(model: str) -> tuple[NumberRun, ...]:
+    return tuple(run for run in NUMBER_RUNS if (run.model, run.scales) == (model, 1))
+
+
+# Model and recipe in words, and the runs with it.
+COARSE = ("coarse model", "as above"), _usual("coarse")
+DCN = ("DCN, k = 8", "as above"), _usual("dcn-k8")
+RECIPES = dict(
+    (
+        COARSE,
+        (("fine model", "as above"), _usual("fine")),
+        (("fine model", "as many epochs as the others"), LONG_NUMBER_RUNS),
+        DCN,
+        (("DCN, k = 8", "half of the loss for the first prediction"), (FIRST_SHARE_NUMBERS,)),
+        (("DCN, k = 8", "begins with fine and top layers of the fine model"), (FROM_FINE_NUMBERS,)),
+    )
+)
+
+
+def number_recipes_table(load: Load = load_record) -> str:
+    """Markdown: errors on validation and test images by model and recipe, means over the seeds with their range, the
+    DCN's test errors by those of the coarse model, and who was wrong alone beside the usual DCN of the same seed.
+
+    load: as for `results_table`. Recipes without a record are left out. Raises FileNotFoundError if the coarse model or
+    the usual DCN has none.
+    """
+    records = {what: find_records(((run.seed, run.name) for run in runs), load) for what, runs in RECIPES.items()}
+    coarse, usual = (records[what] for what, _ in (COARSE, DCN))
+    if not (coarse and usual):
+        raise FileNotFoundError("the coarse model or the DCN of house numbers has no record")
+    rows = [
+        [
+            *("model", "recipe", "epochs", "seeds", "validation error, %", "test error, %", "of the coarse model's"),
+            "wrong alone: this, the DCN as above, seed by seed (p)",
+        ]
+    ]
+    for (model, recipe), found in records.items():
+        if not found:
+            continue
+        validation, test = ([each[split]["error"] for each in found.values()] for split in ("validation", "test"))
+        beside = [str(wrong_alone(found[seed], usual[seed])) for seed in found if seed in usual and found is not usual]
+        ratio = _mean(test) / _mean([each["test"]["error"] for each in coarse.values()])
+        rows.append(
+            [
+                *(model, recipe, str(next(iter(found.values()))["settings"]["epochs"])),
+                *(", ".join(map(str, found)), spread_text(validation), spread_text(test)),
+                "" if found is coarse else f"{100 * ratio:.0f} %",
+                "; ".join(beside),
+            ]
+        )
+    return markdown_table(rows)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
