@@ -36,7 +36,14 @@ from dcnlib.paper.runs import HINT_RUNS, TEST_KS, VIEWS
 from dcnlib.paper.seeds import seeds_table, view_runs
 from dcnlib.paper.sign_tables import sign_aims_table, sign_runs_table, signs_clock_table, signs_table
 from dcnlib.paper.studies import hints_table, patches_table
-from dcnlib.paper.tables import controls_table, house_numbers_table, number_targets_table, p_value_text, results_table
+from dcnlib.paper.tables import (
+    controls_table,
+    house_numbers_table,
+    number_targets_table,
+    p_value_text,
+    results_table,
+    summary_table,
+)
 from dcnlib.utils.files import project_root
 from dcnlib.utils.statistics import paired_difference
 
@@ -57,8 +64,8 @@ def test_the_tables_are_made_from_the_records():
     ours = load_record("dcn-k8-hints")
     others = [load_record(name) for name in TITLES if name != ours["name"]]
     tables = {
-        "README.md": [results_table()],
-        "docs/results.md": [pairs_table(ours, others)],
+        "README.md": [summary_table()],
+        "docs/results.md": [results_table(), pairs_table(ours, others)],
         "docs/studies.md": [seeds_table(), patches_table(), hints_table()],
         "docs/rivals.md": [controls_table(load_record("controls"), "dcn-k8-hints")],
         "docs/house_numbers.md": [house_numbers_table(), number_targets_table()],

@@ -38,9 +38,10 @@ def test_what_commands_on_records_import_needs_no_torch(module):
 def test_the_tables_are_made_without_torch():
     code = """
 from dcnlib import load_record
-from dcnlib.paper.tables import controls_table, house_numbers_table, number_targets_table, results_table
+from dcnlib.paper.tables import controls_table, house_numbers_table, number_targets_table, results_table, summary_table
 from dcnlib.paper.benchmark_tables import benchmark_tables, number_benchmark_table, rivals_benchmark_table
-results_table(), house_numbers_table(), number_targets_table(), controls_table(load_record("controls"), "dcn-k8-hints")
+summary_table(), results_table(), house_numbers_table(), number_targets_table()
+controls_table(load_record("controls"), "dcn-k8-hints")
 benchmark_tables(load_record("benchmark")), number_benchmark_table(load_record("house-numbers-benchmark"))
 rivals_benchmark_table(load_record("rivals-benchmark"))
 """

@@ -12,11 +12,12 @@ from dcnlib.paper.number_recipes import number_recipes_table
 from dcnlib.paper.seeds import seeds_table
 from dcnlib.paper.sign_tables import sign_aims_table, sign_runs_table
 from dcnlib.paper.studies import hints_table, patches_table
-from dcnlib.paper.tables import house_numbers_table, number_targets_table, results_table
+from dcnlib.paper.tables import house_numbers_table, number_targets_table, results_table, summary_table
 from dcnlib.utils.records import load_record, records_folder, whole
 
 TABLES = {  # by task
     "cluttered-mnist": (
+        summary_table,
         results_table,
         seeds_table,
         patches_table,

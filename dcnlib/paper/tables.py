@@ -1,15 +1,63 @@
 """The tables, made from the records alone: our rows of the paper's Table 1 beside the reported ones."""
 
-from contextlib import suppress
-
 from dcnlib.paper.aims import NumberModel, number_runs, number_targets
 from dcnlib.paper.benchmark_tables import number_times
-from dcnlib.paper.markdown import markdown_table, p_value_text
-from dcnlib.paper.records import Load, multiplications_of
+from dcnlib.paper.markdown import markdown_table, p_value_text, spread_text
+from dcnlib.paper.pairs import check_same_images
+from dcnlib.paper.records import Load, find_records, multiplications_of
 from dcnlib.paper.reported import ORIGINS, REPORTED, REPORTED_NUMBERS, TITLES, WAYS, origin_of
-from dcnlib.paper.runs import NumberRun
+from dcnlib.paper.runs import ROWS, STUDY_RUNS, NumberRun
 from dcnlib.utils.records import Record, load_record
 from dcnlib.utils.statistics import ErrorRate
+
+EARLIER = "two earlier ones of DRAW and one of perturbed top-k were tested, too"
+OTHER_GENERATORS = "The reported figures come from other generators."
+
+
+def summary_table(load: Load = load_record) -> str:
+    """Markdown: the test errors of all models of Table 1 that are trained with fresh clutter, with every number of
+    epochs that they have runs with several seeds of (`ROWS`), else those of their one experiment. Mean and range over
+    the seeds, or of one run its 95 % interval.
+
+    load: as for `results_table`. Raises FileNotFoundError if there are no records at all, and ValueError if two runs
+    were tested on other images.
+    """
+    rows = [
+        [
+            *("model", "epochs", "seeds", "test error, %", "parameters", "multiplications, M"),
+            *("error, as reported, not re-checked", "M, as reported, not re-checked"),
+        ]
+    ]
+    first: Record = {}
+    for name, title in TITLES.items():
+        runs = [run for run in STUDY_RUNS.values() if run.model == name and not run.fixed] if name in ROWS else []
+        found = find_records(((run.name, run.name) for run in runs), load) or find_records([(name, name)], load)
+        by_epochs: dict[int, list[Record]] = {}
+        for record in found.values():
+            first = first or record
+            check_same_images(first, record)
+            by_epochs.setdefault(record["settings"]["epochs"], []).append(record)
+        for epochs, records in sorted(by_epochs.items()):
+            if len(records) > 1:
+                error = spread_text([record["test"]["error"] for record in records])
+            else:
+                error = _with_interval(records[0]["test"]) + _other_ways(records[0])
+            reported, multiplications = REPORTED.get(name, (None, None))
+            rows.append(
+                [
+                    *(title, str(epochs), str(len(records)), error, f"{records[0]['parameters']:,}"),
+                    f"{multiplications_of(name) / 1e6:.1f}",
+                    *(f"{reported:.2f}" if reported else "", str(multiplications or "")),
+                ]
+            )
+    if not first:
+        raise FileNotFoundError("no run of Table 1 has a record")
+    note = (
+        "Test error: mean over the seeds and their range, of a single run its 95 % interval, on "
+        f"{_images_told(first['data'], 'test')}; each run evaluated once ({EARLIER}); training with fresh clutter "
+        f"every epoch; chosen on {first['data']['validation']['count']:,} validation images. {OTHER_GENERATORS}"
+    )
+    return f"{markdown_table(rows)}\n\n{note}"
 
 
 def results_table(load: Load = load_record) -> str:
@@ -19,39 +67,44 @@ def results_table(load: Load = load_record) -> str:
     the records of this project. Where runs never saw the test set, their validation errors stand there, and are called
     so. Raises FileNotFoundError if there are no records at all.
     """
-    records = {}
-    for name in TITLES:
-        with suppress(FileNotFoundError):
-            records[name] = load(name)
+    records = find_records(((name, name) for name in TITLES), load)
     if not records:
         raise FileNotFoundError("no run of Table 1 has a record")
     first = next(iter(records.values()))
     split = "test" if "test" in first else "validation"
-    data = first["data"][split]
     lines = [
         f"| model | {split} error, % (95 % interval) | epochs | training, min | parameters | multiplications, M "
         "| error, as reported, not re-checked | M, as reported, not re-checked |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, record in records.items():
-        rate = ErrorRate.from_record(record[split])
-        low, high = rate.interval
         error, multiplications = REPORTED.get(name, (None, None))
         lines.append(
-            f"| {TITLES[name]} | {100 * rate.fraction:.2f} ({100 * low:.2f}..{100 * high:.2f}){_other_ways(record)} "
+            f"| {TITLES[name]} | {_with_interval(record[split])}{_other_ways(record)} "
             f"| {record['settings']['epochs']} | {record['wall_seconds'] / 60:.0f} | {record['parameters']:,} "
             f"| {multiplications_of(name) / 1e6:.1f} | {f'{error:.2f}' if error else ''} | {multiplications or ''} |"
         )
-    earlier = "two earlier ones of DRAW and one of perturbed top-k were tested, too"
-    seen = f"each run evaluated once ({earlier})" if split == "test" else "the ones chosen on"
+    seen = f"each run evaluated once ({EARLIER})" if split == "test" else "the ones chosen on"
     lines += [
         "",
-        f"Our column: {data['count']:,} {split} images of {data['size']}x{data['size']} pixels with "
-        f"{data['distractors']} fragments of {data['crop']}x{data['crop']}, clutter seed {data['seed']}, {seen}; "
-        f"training with fresh clutter every epoch; chosen on {first['data']['validation']['count']:,} validation "
-        "images. The reported figures come from other generators.",
+        f"Our column: {_images_told(first['data'], split)}, {seen}; training with fresh clutter every epoch; chosen on "
+        f"{first['data']['validation']['count']:,} validation images. {OTHER_GENERATORS}",
     ]
     return "\n".join(lines)
+
+
+def _images_told(data: Record, split: str) -> str:
+    told = data[split]
+    return (
+        f"{told['count']:,} {split} images of {told['size']}x{told['size']} pixels with {told['distractors']} "
+        f"fragments of {told['crop']}x{told['crop']}, clutter seed {told['seed']}"
+    )
+
+
+def _with_interval(tested: Record) -> str:
+    rate = ErrorRate.from_record(tested)
+    low, high = rate.interval
+    return f"{100 * rate.fraction:.2f} ({100 * low:.2f}..{100 * high:.2f})"
 
 
 def _other_ways(record: Record) -> str:

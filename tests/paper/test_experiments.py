@@ -20,8 +20,8 @@ from dcnlib.paper.experiments import EXPERIMENTS, experiment_job, run_experiment
 from dcnlib.paper.profiles import number_validation_set, validation_set
 from dcnlib.paper.promote import promote
 from dcnlib.paper.reported import REPORTED, TITLES
-from dcnlib.paper.runs import EVERY_K_RUNS, TEST_KS
-from dcnlib.paper.tables import results_table
+from dcnlib.paper.runs import EVERY_K_RUNS, ROWS, TEST_KS
+from dcnlib.paper.tables import results_table, summary_table
 from dcnlib.rivals.ram import RecurrentAttentionModel
 from dcnlib.training.run import Run
 from dcnlib.utils.records import save_record
@@ -272,6 +272,52 @@ def test_the_table_says_what_the_records_say():
         assert told["parameters"] == f"{record['parameters']:,}"
         reported = f"{REPORTED[name][0]:.2f}" if name in REPORTED else ""
         assert told["error, as reported, not re-checked"] == reported
+
+
+def _row(table, title, epochs):
+    (row,) = (line for line in table.splitlines() if line.startswith(f"| {title} | {epochs} |"))
+    return [cell.strip() for cell in row[1:-1].split("|")]
+
+
+def test_the_summary_has_a_row_for_each_number_of_epochs_with_mean_and_range_of_the_seeds():
+    def load(name):
+        if not name.startswith("fine"):
+            raise FileNotFoundError(name)
+        error = {"fine-12-seed0": 0.01, "fine-12-seed1": 0.012, "fine-12-seed2": 0.017}[name]
+        return load_record("fine-12-seed0") | {"name": name, "test": {"error": error}}
+
+    assert _row(summary_table(load), TITLES["fine"], 12)[2:4] == ["3", "1.30 (1.00..1.70)"]
+    table = summary_table()
+    for name, title in TITLES.items():
+        if name not in ROWS:  # one run, with the interval that the table of runs gives it
+            kept = load_record(name)
+            told = next(line for line in results_table().splitlines() if line.startswith(f"| {title} |"))
+            row = _row(table, title, kept["settings"]["epochs"])
+            assert (row[2], row[3]) == ("1", told.split(" | ")[1])
+    with pytest.raises(FileNotFoundError, match="no run of Table 1"):
+        summary_table(lambda name: load("draw"))
+
+
+def test_the_summary_shows_the_one_run_of_a_model_without_several():
+    def load(name):
+        if name != "perturbed-topk":
+            raise FileNotFoundError(name)
+        return load_record(name)
+
+    errors = ErrorRate.from_record(load_record("perturbed-topk")["test"])
+    row = _row(summary_table(load), TITLES["perturbed-topk"], 10)
+    assert row[2:4] == ["1", "{:.2f} ({:.2f}..{:.2f})".format(*(100 * x for x in (errors.fraction, *errors.interval)))]
+
+
+def test_the_summary_compares_no_runs_with_other_test_images():
+    def load(name):
+        record = load_record(name)
+        if name == "fine-12-seed0":
+            record["data"]["test"]["seed"] = 1
+        return record
+
+    with pytest.raises(ValueError, match="have other test images"):
+        summary_table(load)
 
 
 def test_the_row_of_a_model_that_answers_in_several_ways_tells_them():
