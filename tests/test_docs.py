@@ -158,6 +158,19 @@ def test_what_is_said_of_the_seeds_is_in_their_records():
     apart = [[wrong_alone(run, others[seed]).p_value < 0.05 for seed, run in fine.items()] for others in (ours, none)]
     assert apart == [[True, False], [True, True]]
     assert all(record["test"]["error"] <= 0.01 for record in fine.values())
+    (learned,), first = runs["perturbed-topk"].values(), [records[0] for records in (ours, coarse)]
+    beside, cheap = (wrong_alone(learned, record) for record in first)
+    assert beside.p_value < 0.001
+    assert f"Perturbed top-k, one seed, errs on {percent(learned['test'])}: more than the DCN with hints" in page
+    assert f"told apart ({beside.this}, {beside.other})" in page
+    assert f"coarse model ({cheap.this}, {cheap.other}, p = {p_value_text(cheap.p_value)})" in page
+    earlier = load_record("perturbed-topk")
+    assert (earlier["settings"]["epochs"], earlier["settings"]["precision"]) == (10, "auto")
+    again = wrong_alone(learned, earlier)
+    words = f"errs on {percent(earlier['test'])}; the two are not told apart"
+    assert f"{words} ({again.this}, {again.other}, p = {p_value_text(again.p_value)})" in page
+    assert "(1.48 and 1.05 %, told apart)" in text_of("docs/results.md")
+    assert [percent(record["test"]) for record in (learned, first[0])] == ["1.48 %", "1.05 %"]
     assert "Open: a third seed of the fine model" in page
     sure = until_sure_told(load_record("budgets")).split()[0]
     bought = f"for {sure} % of errors where the fine model, trained as long, makes {told[0]}."

@@ -54,8 +54,9 @@ def summary_table(load: Load = load_record) -> str:
         raise FileNotFoundError("no run of Table 1 has a record")
     note = (
         "Test error: mean over the seeds and their range, of a single run its 95 % interval, on "
-        f"{_images_told(first['data'], 'test')}; each run evaluated once ({EARLIER}); training with fresh clutter "
-        f"every epoch; chosen on {first['data']['validation']['count']:,} validation images. {OTHER_GENERATORS}"
+        f"{_images_told(first['data'], 'test')}; each run evaluated once, but of every model except RAM and soft "
+        "attention earlier runs, by other recipes, had been tested before; training with fresh clutter every epoch; "
+        f"chosen on {first['data']['validation']['count']:,} validation images. {OTHER_GENERATORS}"
     )
     return f"{markdown_table(rows)}\n\n{note}"
 
