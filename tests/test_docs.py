@@ -31,7 +31,7 @@ from dcnlib.paper.exports import LIMIT, agrees, exports_table
 from dcnlib.paper.headline import headline_caption
 from dcnlib.paper.markdown import spread_text
 from dcnlib.paper.pairs import at_k, pairs_table, wrong_alone, wrong_alone_at
-from dcnlib.paper.reported import TITLES
+from dcnlib.paper.reported import REPORTED, TITLES
 from dcnlib.paper.runs import HINT_RUNS, TEST_KS, VIEWS
 from dcnlib.paper.seeds import seeds_table, view_runs
 from dcnlib.paper.sign_tables import sign_aims_table, sign_runs_table, signs_clock_table, signs_table
@@ -174,6 +174,45 @@ def test_what_is_said_of_the_seeds_is_in_their_records():
     sure = until_sure_told(load_record("budgets")).split()[0]
     bought = f"for {sure} % of errors where the fine model, trained as long, makes {told[0]}."
     assert bought in text_of("notebooks/11_every_budget.ipynb")
+
+
+def test_what_is_said_of_the_papers_protocol_is_in_the_records():
+    page, runs = text_of("docs/studies.md"), view_runs(list(VIEWS)[2])
+    assert {(row, *records) for row, records in runs.items()} == {
+        (row, 0) for row in ("coarse", "dcn-k8-no-hints", "dcn-k8-hints")
+    }
+    coarse, none, hints = (runs[row][0] for row in ("coarse", "dcn-k8-no-hints", "dcn-k8-hints"))
+    assert not any(record["data"]["train"]["fresh"] for record in (coarse, none, hints))
+    told = f"errs on {percent(hints['test'])} with hints and on {percent(none['test'])} without"
+    reported = "where the paper reports {:.2f} and {:.2f}".format(
+        REPORTED["dcn-k8-hints"][0], REPORTED["dcn-k8-no-hints"][0]
+    )
+    assert f"with one seed so far, the DCN {told}, {reported}: not told apart" in page
+    pair = wrong_alone(none, hints)
+    assert f"({pair.this}, {pair.other} wrong without and with them alone, p = {p_value_text(pair.p_value)})" in page
+    assert {f"{record['curves']['train_cross_entropy'][-1]:.3f}" for record in (none, hints)} == {"0.001"}
+    assert "a cross-entropy of 0.001 in the last epoch" in page
+    fewer, more = ([at_k(record, k)["error"] * 100 for record in (hints, none)] for k in (0, 24))
+    assert "With no patch {:.2f} % err with them and {:.2f} % without, with 24 patches".format(*fewer) in page
+    assert "patches {:.2f} and {:.2f} %, told apart both times".format(*more) in page
+    assert all(wrong_alone_at(none, hints, k).p_value < 0.05 for k in (0, 24))
+    assert coarse["test"]["error"] <= 0.022
+    assert none["test"]["error"] <= 0.012
+    assert hints["test"]["error"] > 0.010
+    reached = f"({coarse['test']['error'] * 100:.2f} and {percent(none['test'])}), that of 1.0 % for the DCN with hints"
+    assert f"are reached with this seed {reached} isn't ({percent(hints['test'])})" in page
+    fresh = [load_record(f"{row}-12-seed0") for row in ("coarse", "dcn-k8-hints", "dcn-k8-no-hints")]
+    pairs = [wrong_alone(*each) for each in zip((coarse, hints, none), fresh, strict=True)]
+    errors = [
+        [f"{100 * run['test']['error']:.2f}" for run in each] for each in zip((coarse, hints, none), fresh, strict=True)
+    ]
+    assert [pair.p_value < 0.05 for pair in pairs] == [True, False, False]
+    assert f"({errors[0][0]} and {errors[0][1]} %, told apart, p = {pairs[0].p_value:.3f}, seed 0)" in page
+    assert f"({errors[1][0]} and {errors[1][1]} % with hints, {errors[2][0]} and {errors[2][1]} % without)" in page
+    assert f"err on {percent(hints['test'])} with hints and {percent(none['test'])} without" in text_of(
+        "notebooks/05_training.ipynb"
+    )
+    assert "further seeds and the fine model by the paper's protocol" in page
 
 
 def test_what_is_said_of_the_k_of_the_training_is_in_the_records():
