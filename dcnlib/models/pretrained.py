@@ -40,8 +40,11 @@ NUMBER_MODELS: dict[str, Spec] = {
 }
 PRETRAINED: dict[str, Spec] = {
     "coarse": CoarseSpec(),
+    "coarse-30-seed0": CoarseSpec(),
     "fine": FineSpec(),
+    "fine-12-seed0": FineSpec(),
     "dcn-k8-hints": DCNSpec(k=8),
+    "dcn-k8-hints-30-seed0": DCNSpec(k=8),
     "dcn-k8-no-hints": DCNSpec(k=8, hint_weight=0.0),
     "dcn-every-k": DCNSpec(k=16, first_share=0.5, training_k="uniform"),
     "ram": RAMSpec(sigma_steps=45000),
