@@ -99,7 +99,7 @@ _LONG = {row: 12 if row == "fine" else 30 for row in ROWS}
 # What the table with seeds is told from, each view in the words that its heading has.
 VIEWS = {
     f"{EQUAL_EPOCHS} epochs each": _table(dict.fromkeys(ROWS, EQUAL_EPOCHS), {}),
-    "until validation no longer falls": _table(_LONG, {}),
+    "trained long": _table(_LONG, {}),
     "the paper's protocol: one fixed cluttered image for each training digit": _table(
         {row: _LONG[row] for row in ROWS if row != "perturbed-topk"}, {"fine": 1}, fixed=True
     ),
