@@ -30,6 +30,7 @@ from dcnlib.paper.every_k import ablation_table, each_k_table, papers_training_t
 from dcnlib.paper.exports import LIMIT, agrees, exports_table
 from dcnlib.paper.headline import headline_caption
 from dcnlib.paper.markdown import spread_text
+from dcnlib.paper.number_recipes import number_recipes_table
 from dcnlib.paper.pairs import at_k, pairs_table, wrong_alone, wrong_alone_at
 from dcnlib.paper.reported import REPORTED, TITLES
 from dcnlib.paper.runs import HINT_RUNS, TEST_KS, VIEWS
@@ -68,7 +69,7 @@ def test_the_tables_are_made_from_the_records():
         "docs/results.md": [results_table(), pairs_table(ours, others)],
         "docs/studies.md": [seeds_table(), patches_table(), hints_table()],
         "docs/rivals.md": [controls_table(load_record("controls"), "dcn-k8-hints")],
-        "docs/house_numbers.md": [house_numbers_table(), number_targets_table()],
+        "docs/house_numbers.md": [house_numbers_table(), number_targets_table(), number_recipes_table()],
         "docs/budgets.md": [
             *(make(load_record("budgets")) for make in (budgets_table, stops_table, beyond_table)),
             *(each_k_table(), papers_training_table(), ablation_table()),
@@ -507,6 +508,13 @@ def test_the_numbers_about_house_numbers_are_those_of_the_records_and_of_the_not
     p_values = [p for answer in number_targets() for p in answer.p_values]
     assert (sum(p < 0.05 for p in p_values), len(p_values)) == (2, 5)
     assert "in two of the five pairs" in page
+    tried, usual = (load_record(f"house-numbers-dcn-k8{recipe}") for recipe in ("-first-share0.5", ""))
+    pair = wrong_alone(tried, usual)
+    assert f"one seed errs on {percent(tried['test'], 1)} (validation {100 * tried['validation']['error']:.1f})" in page
+    assert f"({pair.this}, {pair.other} wrong alone, p = {p_value_text(pair.p_value)})" in page
+    first = load_record("house-numbers-budgets")["models"]["house-numbers-dcn-k8"]["data"]["fixed"][0]
+    told = f"errs on {percent(tried['test_ways']['k0'], 1)}, where that of the usual one errs on {percent(first, 1)}"
+    assert f"with no patch, {told}" in page
     curve = load_record("house-numbers-fine")["curves"]["validation_error"]
     assert min(curve) == curve[-1]
     assert f"its best epoch is the last, {100 * curve[-1]:.1f} %" in page
