@@ -4,6 +4,7 @@ The aims, at each number of scales: at most 70 % of the coarse model's errors, n
 fine model, and at most a third of the fine model's multiplications.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -80,7 +81,7 @@ def number_targets(load: Load = load_record) -> list[NumberTargets]:
         answers.append(
             NumberTargets(
                 scales,
-                errors=_mean_error(dcn) / _mean_error(coarse),
+                errors=mean_error(dcn) / mean_error(coarse),
                 multiplications=multiplications_of(dcn[0]["name"]) / multiplications_of(fine["name"]),
                 against_fine=tuple(wrong_alone(record, fine) for record in dcn),
             )
@@ -88,5 +89,6 @@ def number_targets(load: Load = load_record) -> list[NumberTargets]:
     return answers
 
 
-def _mean_error(records: list[Record]) -> float:
+def mean_error(records: Collection[Record]) -> float:
+    """The mean of the test errors of runs."""
     return sum(record["test"]["error"] for record in records) / len(records)

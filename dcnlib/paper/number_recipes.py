@@ -1,6 +1,7 @@
 """House numbers at one scale, from the records alone: each model by how it was trained, so that recipes can be chosen
 on validation and compared."""
 
+from dcnlib.paper.aims import mean_error
 from dcnlib.paper.markdown import markdown_table, spread_text
 from dcnlib.paper.pairs import wrong_alone
 from dcnlib.paper.records import Load, find_records
@@ -49,7 +50,7 @@ def number_recipes_table(load: Load = load_record) -> str:
             continue
         validation, test = ([each[split]["error"] for each in found.values()] for split in ("validation", "test"))
         beside = [str(wrong_alone(found[seed], usual[seed])) for seed in found if seed in usual and found is not usual]
-        ratio = _mean(test) / _mean([each["test"]["error"] for each in coarse.values()])
+        ratio = mean_error(found.values()) / mean_error(coarse.values())
         rows.append(
             [
                 *(model, recipe, str(next(iter(found.values()))["settings"]["epochs"])),
@@ -59,7 +60,3 @@ def number_recipes_table(load: Load = load_record) -> str:
             ]
         )
     return markdown_table(rows)
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)

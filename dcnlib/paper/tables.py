@@ -1,6 +1,6 @@
 """The tables, made from the records alone: our rows of the paper's Table 1 beside the reported ones."""
 
-from dcnlib.paper.aims import NumberModel, number_runs, number_targets
+from dcnlib.paper.aims import NumberModel, mean_error, number_runs, number_targets
 from dcnlib.paper.benchmark_tables import number_times
 from dcnlib.paper.markdown import markdown_table, p_value_text, spread_text
 from dcnlib.paper.pairs import check_same_images
@@ -154,7 +154,7 @@ def _number_row(model: NumberModel, records: list[Record], milliseconds: float |
     low, high = rate.interval
     seeds = ", ".join(str(record["settings"]["seed"]) for record in records)
     errors = ", ".join(f"{100 * record['test']['error']:.1f}" for record in records)
-    mean = 100 * sum(record["test"]["error"] for record in records) / len(records)
+    mean = 100 * mean_error(records)
     cost, whole = (multiplications_of(name) for name in (first["name"], NumberRun("fine", model.scales).name))
     reported = REPORTED_NUMBERS.get(model)
     return [
