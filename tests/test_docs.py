@@ -179,43 +179,45 @@ def test_what_is_said_of_the_seeds_is_in_their_records():
 
 
 def test_what_is_said_of_the_papers_protocol_is_in_the_records():
-    page, runs = text_of("docs/studies.md"), view_runs(list(VIEWS)[2])
-    assert {(row, *records) for row, records in runs.items()} == {
-        (row, 0) for row in ("coarse", "dcn-k8-no-hints", "dcn-k8-hints")
-    }
-    coarse, none, hints = (runs[row][0] for row in ("coarse", "dcn-k8-no-hints", "dcn-k8-hints"))
-    assert not any(record["data"]["train"]["fresh"] for record in (coarse, none, hints))
-    told = f"errs on {percent(hints['test'])} with hints and on {percent(none['test'])} without"
-    reported = "where the paper reports {:.2f} and {:.2f}".format(
-        REPORTED["dcn-k8-hints"][0], REPORTED["dcn-k8-no-hints"][0]
-    )
-    assert f"with one seed so far, the DCN {told}, {reported}: not told apart" in page
-    pair = wrong_alone(none, hints)
-    assert f"({pair.this}, {pair.other} wrong without and with them alone, p = {p_value_text(pair.p_value)})" in page
-    assert {f"{record['curves']['train_cross_entropy'][-1]:.3f}" for record in (none, hints)} == {"0.001"}
+    page, runs, fresh = text_of("docs/studies.md"), view_runs(list(VIEWS)[2]), view_runs("trained long")
+    rows = ("coarse", "dcn-k8-no-hints", "dcn-k8-hints")
+    coarse, none, hints = (runs[row] for row in rows)
+    assert (runs.keys(), list(coarse), list(none), list(hints)) == ({*rows}, [0], [0, 1], [0, 1])
+    assert not any(run["data"]["train"]["fresh"] for records in runs.values() for run in records.values())
+    told = [spread_text([run["test"]["error"] for run in records.values()], " %") for records in (hints, none)]
+    reported = [REPORTED[row][0] for row in ("dcn-k8-hints", "dcn-k8-no-hints")]
+    words = "the DCN errs on {} with hints and on {} without, where the paper reports {:.2f} and {:.2f}"
+    assert f"two seeds each, {words.format(*told, *reported)}: no seed tells" in page
+    pairs = [wrong_alone(none[seed], run) for seed, run in hints.items()]
+    assert all(pair.p_value > 0.05 for pair in pairs)
+    assert f"(wrong without and with them alone: {'; '.join(map(str, pairs))})" in page
+    dcns = [*none.values(), *hints.values()]
+    assert {f"{run['curves']['train_cross_entropy'][-1]:.3f}" for run in dcns} == {"0.001"}
     assert "a cross-entropy of 0.001 in the last epoch" in page
-    fewer, more = ([at_k(record, k)["error"] * 100 for record in (hints, none)] for k in (0, 24))
-    assert "With no patch {:.2f} % err with them and {:.2f} % without, with 24 patches".format(*fewer) in page
-    assert "patches {:.2f} and {:.2f} %, told apart both times".format(*more) in page
-    assert all(wrong_alone_at(none, hints, k).p_value < 0.05 for k in (0, 24))
-    assert coarse["test"]["error"] <= 0.022
-    assert none["test"]["error"] <= 0.012
-    assert hints["test"]["error"] > 0.010
-    reached = f"({coarse['test']['error'] * 100:.2f} and {percent(none['test'])}), that of 1.0 % for the DCN with hints"
-    assert f"are reached with this seed {reached} isn't ({percent(hints['test'])})" in page
-    fresh = [view_runs("trained long")[row][0] for row in ("coarse", "dcn-k8-no-hints", "dcn-k8-hints")]
-    errors, pairs = [], []
-    for record, other in zip((coarse, none, hints), fresh, strict=True):
-        assert record["settings"]["epochs"] == other["settings"]["epochs"]
-        errors.append(f"{100 * record['test']['error']:.2f} and {percent(other['test'])}")
-        pairs.append(wrong_alone(record, other))
-    assert "{} for the coarse model, {} without hints, {} with them (seed 0)".format(*errors) in page
-    told = ", ".join(p_value_text(pair.p_value) for pair in pairs)
-    assert f"told apart each time (p {told})" in page
-    assert f"err on {percent(hints['test'])} with hints and {percent(none['test'])} without" in text_of(
-        "notebooks/05_training.ipynb"
+    fewer, more = (
+        [100 * np.mean([at_k(run, k)["error"] for run in records.values()]) for records in (hints, none)]
+        for k in (0, 24)
     )
-    assert "Open: further seeds of thirty epochs and of the paper's protocol, and its fine model" in page
+    assert "With no patch {:.2f} % err with them and {:.2f} % without, with 24 patches".format(*fewer) in page
+    assert "patches {:.2f} and {:.2f} % (means; told apart with both seeds, and with one)".format(*more) in page
+    apart = {k: [wrong_alone_at(none[seed], run, k).p_value < 0.05 for seed, run in hints.items()] for k in (0, 24)}
+    assert apart == {0: [True, True], 24: [True, False]}
+    assert all(run["test"]["error"] <= 0.022 for run in coarse.values())
+    assert all(run["test"]["error"] <= 0.012 for run in none.values())
+    assert all(run["test"]["error"] > 0.010 for run in hints.values())
+    first = percent(coarse[0]["test"])
+    assert f"are reached ({first} with one seed, {told[1]}), that of 1.0 % for the DCN with hints isn't" in page
+    compared = {row: [wrong_alone(run, fresh[row][seed]) for seed, run in runs[row].items()] for row in rows}
+    same = {
+        (row, *map(str, pairs[1:])) for row, pairs in compared.items() if any(pair.p_value > 0.05 for pair in pairs)
+    }
+    assert same == {("dcn-k8-hints", "57, 41 (0.129)")}
+    assert "told apart with each seed but seed 1 with hints (57, 41 (0.129))" in page
+    errors = [100 * mean_error([found[row][seed] for seed in runs[row]]) for row in rows for found in (runs, fresh)]
+    words = "{:.2f} and {:.2f} % for the coarse model, {:.2f} and {:.2f} % without hints, {:.2f} and {:.2f} % with them"
+    assert words.format(*errors) in page
+    words = "err on {} with hints and {} without, two seeds each".format(*told)
+    assert words in text_of("notebooks/05_training.ipynb")
 
 
 def test_what_is_said_of_long_training_is_in_the_records():
