@@ -223,7 +223,7 @@ def test_what_is_said_of_the_papers_protocol_is_in_the_records():
 def test_what_is_said_of_long_training_is_in_the_records():
     page, short, runs = text_of("docs/studies.md"), view_runs("12 epochs each"), view_runs("trained long")
     coarse, none, hints, fine = (runs[row] for row in ("coarse", "dcn-k8-no-hints", "dcn-k8-hints", "fine"))
-    assert (list(coarse), list(none), list(hints)) == ([0], [0, 1], [0, 1])
+    assert (list(coarse), list(none), list(hints)) == ([0, 1], [0, 1], [0, 1])
     told = [spread_text([record["test"]["error"] for record in records.values()], " %") for records in (hints, none)]
     assert "it errs on {} with hints and on {} without, two seeds each; beside the fine".format(*told) in page
     with_hints, without = ([wrong_alone(run, fine[seed]) for seed, run in runs.items()] for runs in (hints, none))
@@ -250,8 +250,12 @@ def test_what_is_said_of_long_training_is_in_the_records():
     assert mean_error(hints.values()) <= 0.009
     assert [run["test"]["error"] <= 0.009 for run in hints.values()] == [True, False]
     assert all(run["test"]["error"] > 0.008 for run in hints.values())
-    assert coarse[0]["test"]["error"] <= 0.017
-    assert f"the coarse model, which errs on {percent(coarse[0]['test'])}" in page
+    assert all(run["test"]["error"] <= 0.017 for run in coarse.values())
+    cheap = spread_text([run["test"]["error"] for run in coarse.values()], " %")
+    between = {row: wrong_alone(*runs[row].values()) for row in ("coarse", "dcn-k8-no-hints", "dcn-k8-hints")}
+    assert [row for row, pair in between.items() if pair.p_value < 0.05] == ["coarse"]
+    told = f"by the coarse model with both of its seeds, {cheap}, which are told apart from each other"
+    assert f"{told} ({between['coarse']})" in page
     fell, apart = [], {}
     for row in ("dcn-k8-hints", "dcn-k8-no-hints", "coarse"):
         each = [
@@ -262,8 +266,9 @@ def test_what_is_said_of_long_training_is_in_the_records():
         apart |= {(row, seed): wrong_alone(run, short[row][seed]) for seed, run in runs[row].items()}
     assert "every seed: {} % with hints, {} % without, {} % for the coarse model".format(*fell) in page
     same = {name: pair for name, pair in apart.items() if pair.p_value > 0.05}
-    assert list(same) == [("dcn-k8-hints", 1)]
-    assert f"but the DCN with hints and seed 1 ({same['dcn-k8-hints', 1]})" in page
+    assert list(same) == [("dcn-k8-hints", 1), ("coarse", 1)]
+    words = "but those of seed 1 of the DCN with hints and of the coarse model ({}; {})"
+    assert words.format(*same.values()) in page
 
 
 def test_what_is_said_of_the_k_of_the_training_is_in_the_records():
