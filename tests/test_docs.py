@@ -280,22 +280,32 @@ def test_what_is_said_of_long_training_is_in_the_records():
 
 
 def test_what_is_said_of_the_k_of_the_training_is_in_the_records():
-    page, many, few = text_of("docs/studies.md"), *(load_record(f"dcn-k{k}-hints-12-seed0") for k in (16, 8))
-    errors = [100 * at_k(record, 16)["error"] for record in (many, few)]
-    assert "trained with them or with eight: {:.2f} and {:.2f} %".format(*errors) in page
-    assert wrong_alone_at(many, few, 16).p_value > 0.5
-    worse = [wrong_alone_at(many, few, k) for k in (1, 2, 4, 8)]
-    assert all(pair.this > pair.other and pair.p_value < 0.05 for pair in worse)
-    one = load_record("dcn-k1-hints-12-seed0")
-    errors = [100 * at_k(record, 1)["error"] for record in (one, few)]
-    assert "to have trained with one, by one run each: {:.2f} % instead of {:.2f}".format(*errors) in page
-    assert "to have trained with one, {:.2f} instead of {:.2f} %".format(*errors) in text_of(
-        "notebooks/06_number_of_patches.ipynb"
-    )
-    better = [wrong_alone_at(few, one, k) for k in (0, 1)] + [wrong_alone_at(one, few, k) for k in (8, 16, 24)]
-    better += [wrong_alone_at(one, many, k) for k in (8, 16, 24)]
-    assert all(pair.this > pair.other and pair.p_value < 0.05 for pair in better)
-    assert "Open: networks trained with 2, 4 and 24 patches" in page
+    page = text_of("docs/studies.md")
+    runs = {k: load_record(f"dcn-k{k}-hints-12-seed0") for k in (1, 2, 4, 8, 16)}
+    one, used = runs[1], runs[8]
+    errors = [100 * at_k(record, 1)["error"] for record in (one, used)]
+    pair = wrong_alone_at(one, used, 1)
+    told = "{:.2f} % instead of {:.2f}".format(*errors)
+    assert f"by one run each: {told} ({pair.this}, {pair.other}, p = {p_value_text(pair.p_value)})" in page
+    assert pair.p_value < 0.05
+    notebook = text_of("notebooks/06_number_of_patches.ipynb")
+    assert "to have trained with one, {:.2f} instead of {:.2f} %".format(*errors) in notebook
+    beside = {k: wrong_alone_at(runs[k], used, k) for k in (2, 4, 16)}
+    assert all(pair.p_value > 0.05 for pair in beside.values())
+    assert "show no difference ({}; {}; {})".format(*map(str, beside.values())) in page
+
+    def worse(this, other, k):
+        pair = wrong_alone_at(runs[this], runs[other], k)
+        return pair.this > pair.other and pair.p_value < 0.05
+
+    assert not any(worse(k, other, k) for k in runs for other in runs)
+    assert all(worse(few, more, k) for few in (1, 2) for more in (4, 8) for k in (8, 16, 24))
+    assert all(worse(16, fewer, k) for fewer in (4, 8) for k in (1, 2, 4, 8))
+    assert not any(wrong_alone_at(runs[4], used, k).p_value < 0.05 for k in (0, 1, 2, 4, 8))
+    first = [wrong_alone_at(runs[4], runs[more], 16) for more in (8, 16)]
+    assert "({}; {})".format(*first) in page
+    assert all(pair.p_value < 0.05 for pair in first)
+    assert "Open: a network trained with 24 patches" in page
 
 
 def test_what_is_said_of_hints_is_in_the_records():
@@ -656,7 +666,12 @@ def test_what_is_said_of_the_first_predictions_share_is_in_the_records():
     assert "on 0.81 % each, told apart (p = {:.3f} and {:.3f}, not corrected".format(*p_values) in page
     alone = load_record("dcn-k16-hints-12-seed0")
     pairs = wrong_alone_at(usual, alone, 16), wrong_alone_at(fixed, alone, 16)
-    assert "told apart with the one seed that it has" in page
+    assert "told apart with the one seed that each has" in page
+    four = load_record("dcn-k4-hints-12-seed0")
+    pair = wrong_alone_at(usual, four, 4)
+    assert pair.this > pair.other
+    assert pair.p_value < 0.05
+    assert all(wrong_alone_at(usual, load_record(f"dcn-k{k}-hints-12-seed0"), k).p_value > 0.05 for k in (1, 2, 8))
     assert pairs[0].this > pairs[0].other
     assert pairs[0].p_value < 0.05
     assert "as well as the network of sixteen alone: {} and {} wrong alone".format(*pairs[1]) in page
