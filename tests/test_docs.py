@@ -32,6 +32,7 @@ from dcnlib.paper.headline import headline_caption
 from dcnlib.paper.markdown import spread_text
 from dcnlib.paper.number_recipes import number_recipes_table
 from dcnlib.paper.pairs import at_k, pairs_table, wrong_alone, wrong_alone_at
+from dcnlib.paper.records import find_records
 from dcnlib.paper.reported import REPORTED, TITLES
 from dcnlib.paper.runs import HINT_RUNS, TEST_KS, VIEWS
 from dcnlib.paper.seeds import seeds_table, view_runs
@@ -219,6 +220,19 @@ def test_what_is_said_of_the_papers_protocol_is_in_the_records():
     assert words.format(*errors) in page
     words = "err on {} with hints and {} without, two seeds each".format(*told)
     assert words in text_of("notebooks/05_training.ipynb")
+
+
+def test_what_is_open_has_no_record():
+    planned = [run for view in ("trained long", list(VIEWS)[2]) for run in VIEWS[view]]
+    rows = [run for run in planned if run.model != "perturbed-topk"]
+    found = find_records(((run, run.name) for run in rows), load_record)
+    thirds = {"coarse-30", "dcn-k8-no-hints-30", "fixed-coarse-30", "fixed-dcn-k8-no-hints-30", "fixed-dcn-k8-hints-30"}
+    assert {run.name for run in rows if run not in found} == {
+        *(f"{name}-seed2" for name in thirds),
+        "fixed-fine-12-seed0",
+    }
+    told = "Open: the third seed of the others of thirty epochs and of the paper's protocol, and its fine model."
+    assert told in text_of("docs/studies.md")
 
 
 def test_what_is_said_of_long_training_is_in_the_records():
