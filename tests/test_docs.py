@@ -3,7 +3,7 @@
 import json
 import re
 import subprocess
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import papermill
@@ -34,7 +34,7 @@ from dcnlib.paper.number_recipes import number_recipes_table
 from dcnlib.paper.pairs import at_k, pairs_table, wrong_alone, wrong_alone_at
 from dcnlib.paper.records import find_records
 from dcnlib.paper.reported import REPORTED, TITLES
-from dcnlib.paper.runs import HINT_RUNS, TEST_KS, VIEWS
+from dcnlib.paper.runs import HINT_RUNS, TEST_KS, TRAIN_KS, VIEWS
 from dcnlib.paper.seeds import seeds_table, view_runs
 from dcnlib.paper.sign_tables import sign_aims_table, sign_runs_table, signs_clock_table, signs_table
 from dcnlib.paper.studies import hints_table, patches_table
@@ -250,9 +250,9 @@ def test_what_is_open_has_no_record():
 def test_what_is_said_of_long_training_is_in_the_records():
     page, short, runs = text_of("docs/studies.md"), view_runs("12 epochs each"), view_runs("trained long")
     coarse, none, hints, fine = (runs[row] for row in ("coarse", "dcn-k8-no-hints", "dcn-k8-hints", "fine"))
-    assert (list(coarse), list(none), list(hints)) == ([0, 1], [0, 1], [0, 1, 2])
+    assert list(coarse) == list(none) == list(hints) == list(fine) == [0, 1, 2]
     told = [spread(records) for records in (hints, none)]
-    seeds = "it errs on {} with hints, three seeds, and on {} without, two".format(*told)
+    seeds = "it errs on {} with hints and on {} without, three seeds each".format(*told)
     assert f"{seeds}; beside the fine model" in page
     with_hints, without = ([wrong_alone(run, fine[seed]) for seed, run in runs.items()] for runs in (hints, none))
     assert all(pair.p_value > 0.05 for pair in with_hints + without)
@@ -283,12 +283,12 @@ def test_what_is_said_of_long_training_is_in_the_records():
     cheap = spread(coarse)
     between = {row: [wrong_alone(*pair) for pair in combinations(runs[row].values(), 2)] for row in runs}
     assert {row: [pair.p_value < 0.05 for pair in pairs] for row, pairs in between.items() if row != "fine"} == {
-        "coarse": [True],
-        "dcn-k8-no-hints": [False],
+        "coarse": [True, False, False],
+        "dcn-k8-no-hints": [False, False, False],
         "dcn-k8-hints": [False, False, True],
     }
-    assert f"by the coarse model with both of its seeds, {cheap}." in page
-    told = f"the coarse model's two are told apart ({between['coarse'][0]})"
+    assert f"by the coarse model with each seed, {cheap}." in page
+    told = f"seeds 0 and 1 of the coarse model are told apart ({between['coarse'][0]})"
     assert f"{told}, and, barely, 1 and 2 of the DCN with hints ({between['dcn-k8-hints'][2]})" in page
     fell, apart = [], {}
     for row in ("dcn-k8-hints", "dcn-k8-no-hints", "coarse"):
@@ -300,14 +300,15 @@ def test_what_is_said_of_long_training_is_in_the_records():
         apart |= {(row, seed): wrong_alone(run, short[row][seed]) for seed, run in runs[row].items()}
     assert "every seed: {} % with hints; {} % without; {} % for the coarse model".format(*fell) in page
     same = {name: pair for name, pair in apart.items() if pair.p_value > 0.05}
-    assert list(same) == [("dcn-k8-hints", 1), ("coarse", 1)]
-    words = "but those of seed 1 of the DCN with hints and of the coarse model ({}; {})"
+    assert (len(apart), list(same)) == (9, [("dcn-k8-hints", 1), ("dcn-k8-no-hints", 2), ("coarse", 1)])
+    words = "six of the nine runs are told apart from their shorter one; not seed 1 of the DCN with hints ({}), "
+    words += "seed 2 of the one without ({}) and seed 1 of the coarse model ({})"
     assert words.format(*same.values()) in page
 
 
 def test_what_is_said_of_the_k_of_the_training_is_in_the_records():
     page = text_of("docs/studies.md")
-    runs = {k: load_record(f"dcn-k{k}-hints-12-seed0") for k in (1, 2, 4, 8, 16)}
+    runs = {k: load_record(f"dcn-k{k}-hints-12-seed0") for k in TRAIN_KS}
     one, used = runs[1], runs[8]
     errors = [100 * at_k(record, 1)["error"] for record in (one, used)]
     pair = wrong_alone_at(one, used, 1)
@@ -315,20 +316,50 @@ def test_what_is_said_of_the_k_of_the_training_is_in_the_records():
     assert f"by one run each: {told} ({pair.this}, {pair.other}, p = {p_value_text(pair.p_value)})" in page
     assert pair.p_value < 0.05
     notebook = text_of("notebooks/06_number_of_patches.ipynb")
-    assert "to have trained with one, {:.2f} instead of {:.2f} %".format(*errors) in notebook
-    beside = {k: wrong_alone_at(runs[k], used, k) for k in (2, 4, 16)}
+    assert "it pays only where one patch is used, {:.2f} instead of {:.2f} %".format(*errors) in notebook
+    beside = {k: wrong_alone_at(runs[k], used, k) for k in (2, 4, 16, 24)}
     assert all(pair.p_value > 0.05 for pair in beside.values())
     assert beside[16].p_value > 0.5
-    assert "show no difference ({}; {}; {})".format(*map(str, beside.values())) in page
+    assert "show no difference ({}; {}; {}; {})".format(*map(str, beside.values())) in page
 
     assert not any(worse(run, other, k) for k, run in runs.items() for other in runs.values())
     assert all(worse(runs[few], runs[more], k) for few in (1, 2) for more in (4, 8) for k in (8, 16, 24))
-    assert all(worse(runs[16], runs[fewer], k) for fewer in (4, 8) for k in (1, 2, 4, 8))
+    assert all(worse(runs[more], runs[fewer], k) for more in (16, 24) for fewer in (4, 8) for k in (1, 2, 4))
+    assert [worse(runs[more], runs[fewer], 8) for more in (16, 24) for fewer in (4, 8)] == [True, True, False, False]
+    assert not any(worse(used, run, k) for run in runs.values() for k in (2, 4, 8, 16, 24))
     assert not any(wrong_alone_at(runs[4], used, k).p_value < 0.05 for k in (0, 1, 2, 4, 8))
     first = [wrong_alone_at(runs[4], runs[more], 16) for more in (8, 16)]
     assert "({}; {})".format(*first) in page
     assert all(pair.p_value < 0.05 for pair in first)
-    assert "Open: a network trained with 24 patches" in page
+    last = wrong_alone_at(runs[4], runs[24], 24)
+    assert f"with 24 than the one of 24 ({last})" in page
+    assert worse(runs[4], runs[24], 24)
+    assert [worse(runs[4], runs[more], 24) for more in (8, 16)] == [False, False]
+    odd = wrong_alone_at(runs[16], runs[24], 8)
+    assert f"than the one of 24 with eight patches ({odd})" in page
+    assert worse(runs[16], runs[24], 8)
+
+
+def test_what_notebook_6_says_of_the_networks_at_their_own_k_is_in_the_records():
+    notebook = text_of("notebooks/06_number_of_patches.ipynb")
+    runs = {k: load_record(f"dcn-k{k}-hints-12-seed0") for k in TRAIN_KS}
+    coarse, fine = (load_record(f"{row}-12-seed0") for row in ("coarse", "fine"))
+    ladder = [coarse, *runs.values(), fine]
+    apart = [wrong_alone(*pair).p_value < 0.05 for pair in pairwise(ladder)]
+    assert apart == [False, False, True, False, True, False, False]
+    assert all(wrong_alone(runs[k], coarse).p_value > 0.05 for k in (1, 2))
+    beside = {k: wrong_alone(run, fine) for k, run in runs.items()}
+    assert {k for k, pair in beside.items() if pair.p_value < 0.05 and pair.this > pair.other} == {1, 2, 4, 8}
+    assert {k for k, pair in beside.items() if pair.p_value > 0.05} == {16, 24}
+    counted = load_record("multiplications")["models"]
+    share = count_multiplications(DCNSpec(k=16).build()).total / counted["fine"]
+    told = f"at {100 * share:.0f} % of its price ({beside[16].this} and {beside[16].other} wrong alone)"
+    assert told in notebook
+    longer = wrong_alone(load_record("dcn-k8-hints-30-seed0"), fine)
+    assert longer.p_value > 0.05
+    assert f"neither is that of eight, at a fifth of the price ({longer.this} and {longer.other})" in notebook
+    assert counted["dcn-k8-hints"] / counted["fine"] == pytest.approx(0.2, abs=0.02)
+    assert 30 * counted["dcn-k8-hints"] < 12 * counted["fine"]
 
 
 def test_what_is_said_of_hints_is_in_the_records():
@@ -683,15 +714,14 @@ def test_what_is_said_of_the_first_predictions_share_is_in_the_records():
     assert [percent(at_k(fixed, k)) for k in (16, 24)] == ["0.81 %", "0.81 %"]
     p_values = [wrong_alone_at(fixed, usual, k).p_value for k in (16, 24)]
     assert "on 0.81 % each, told apart (p = {:.3f} and {:.3f}, not corrected".format(*p_values) in page
-    alone = load_record("dcn-k16-hints-12-seed0")
-    pairs = wrong_alone_at(usual, alone, 16), wrong_alone_at(fixed, alone, 16)
-    assert "told apart with the one seed that each has" in page
-    assert worse(usual, load_record("dcn-k4-hints-12-seed0"), 4)
-    assert all(wrong_alone_at(usual, load_record(f"dcn-k{k}-hints-12-seed0"), k).p_value > 0.05 for k in (1, 2, 8))
-    assert pairs[0].this > pairs[0].other
-    assert pairs[0].p_value < 0.05
-    assert "as well as the network of sixteen alone: {} and {} wrong alone".format(*pairs[1]) in page
-    assert pairs[1].p_value > 0.5
+    alone = {k: load_record(f"dcn-k{k}-hints-12-seed0") for k in TRAIN_KS}
+    assert "with four, sixteen and 24 the network that was trained with them, told apart with the one seed" in page
+    assert {k for k, record in alone.items() if worse(usual, record, k)} == {4, 16, 24}
+    assert {k for k, record in alone.items() if wrong_alone_at(usual, record, k).p_value > 0.05} == {1, 2, 8}
+    pairs = [wrong_alone_at(fixed, alone[k], k) for k in (16, 24)]
+    told = "the networks of sixteen and of 24 alone: {} and {}, {} and {} wrong alone"
+    assert told.format(*pairs[0], *pairs[1]) in page
+    assert all(pair.p_value > 0.4 for pair in pairs)
     chosen = [record["validation"]["errors"] for record in (fixed, usual)]
     assert "({} and {} wrong of 5,000 with sixteen)".format(*chosen) in page
     assert wrong_alone(fixed, usual, "validation").p_value > 0.05

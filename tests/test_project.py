@@ -132,6 +132,15 @@ def test_records_list_the_images_that_were_wrong_or_stand_among_those_that_do_no
     assert len(set(test.get("wrong", range(test["errors"])))) == test["errors"]
 
 
+def test_how_many_records_are_older_is_what_the_page_says():
+    records = [json.loads(path.read_text()) for path in (ROOT / "results").glob("*.json")]
+    older = [record for record in records if record["created"] < "2026-11-27"]
+    assert f"{len(older)} of them, from before 27 November 2026" in (ROOT / "docs" / "method.md").read_text()
+    listed = [record["name"] for record in records if "wrong" in record.get("validation", {})]
+    runs = [record["name"] for record in records if record["name"] not in MEASUREMENTS]
+    assert {*runs} - {*listed} == {record["name"] for record in older} - {*MEASUREMENTS}
+
+
 def test_records_and_weights_are_those_of_known_runs():
     assert {path.stem for path in (ROOT / "results").glob("*.json")} == {*EXPERIMENTS, *STUDIED, *MEASUREMENTS}
     assert {path.stem for path in (ROOT / "dcnlib" / "weights").iterdir()} == set(PRETRAINED)
