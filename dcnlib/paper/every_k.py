@@ -32,7 +32,7 @@ def seeds_of(record: Record) -> dict[int, Record]:
 
 def each_k_table(load: Load = load_record) -> str:
     """Markdown: with each k, the network for every budget beside one that was trained with that k alone, each with all
-    its seeds; image by image, they are compared seed by seed.
+    its seeds; image by image, they are compared seed by seed, or all seeds with the only one of the other.
 
     load: as for `results_table`. Raises FileNotFoundError if the former has no record; of the others, those without
     are left out.
@@ -56,7 +56,8 @@ def _beside(models: Mapping[int, str], title: str, load: Load) -> str:
         others = find_records(((seed, StudyRun(model, EQUAL_EPOCHS, seed).name) for seed in range(STUDY_SEEDS)), load)
         if not others:
             continue
-        pairs = [wrong_alone_at(record, others[seed], k) for seed, record in ours.items() if seed in others]
+        beside = dict.fromkeys(ours, *others.values()) if len(others) == 1 else others
+        pairs = [wrong_alone_at(record, beside[seed], k) for seed, record in ours.items() if seed in beside]
         worse = sum(pair.this > pair.other and pair.p_value < 0.05 for pair in pairs)
         rows.append(
             [

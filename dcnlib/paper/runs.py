@@ -1,5 +1,6 @@
 """The runs by name, and the measurements: what can be said of them without building a network."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 # Records of measurements: of trained models, and of what the models of all runs cost.
@@ -95,6 +96,12 @@ def _table(epochs: dict[str, int], seeds: dict[str, int], **options: bool) -> tu
     )
 
 
+def _seeds(models: Iterable[str]) -> tuple[StudyRun, ...]:
+    return tuple(
+        StudyRun(model, EQUAL_EPOCHS, seed) for model in models for seed in range(STUDY_SEEDS if model in ROWS else 1)
+    )
+
+
 _LONG = {row: 12 if row == "fine" else 30 for row in ROWS}
 # What the table with seeds is told from, each view in the words that its heading has.
 VIEWS = {
@@ -104,9 +111,10 @@ VIEWS = {
         {row: _LONG[row] for row in ROWS if row != "perturbed-topk"}, {"fine": 1}, fixed=True
     ),
 }
-# The patches trained with by the patches used at test time, and the study of hints: one seed each.
-K_RUNS = tuple(StudyRun(f"dcn-k{k}-hints", EQUAL_EPOCHS) for k in TRAIN_KS)
-HINT_RUNS = tuple(StudyRun(model, EQUAL_EPOCHS) for model in ("dcn-k8-no-hints", *HINTS, "dcn-k8-hints"))
+# The patches trained with by the patches used at test time, and the study of hints: one seed each, but for the rows of
+# the table, which have several.
+K_RUNS = _seeds(f"dcn-k{k}-hints" for k in TRAIN_KS)
+HINT_RUNS = _seeds(("dcn-k8-no-hints", HINTS[0], "dcn-k8-hints", *HINTS[1:]))
 STUDY_RUNS = {run.name: run for runs in (*VIEWS.values(), K_RUNS, HINT_RUNS) for run in runs}
 
 

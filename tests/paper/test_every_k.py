@@ -56,7 +56,11 @@ def test_each_k_is_compared_with_the_network_that_was_trained_with_it():
     first, second = rows_of(each_k_table(loader(ours, again, coarse, two, other)))
     assert first[1:3] == ["3.50 (3.00..4.00)", "3.50 (3.00..4.00)"]
     assert first[3] == "10, 10 (1.000); 5, 5 (1.000)"  # seed by seed
-    assert second[4] == "1 of 1 seeds"  # the other seed has nothing to stand beside
+    assert second[3] == "30, 0 (< 0.001); 30, 8 (< 0.001)"  # both beside the only one that there is
+    assert second[4] == "2 of 2 seeds"
+    third = run_of(f"{ONE_K[0]}-12-seed2", lambda k: range(40), k=None)
+    first, _ = rows_of(each_k_table(loader(ours, again, two, other, third)))
+    assert first[3] == "5, 5 (1.000)"  # a seed without its like stands beside none
 
 
 def test_the_papers_training_is_compared_at_every_k():
