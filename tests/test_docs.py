@@ -646,7 +646,24 @@ def test_the_numbers_about_house_numbers_are_those_of_the_records_and_of_the_not
     first = load_record("house-numbers-budgets")["models"]["house-numbers-dcn-k8"]["data"]["fixed"][0]
     told = f"errs on {percent(tried['test_ways']['k0'], 1)}, where that of the usual one errs on {percent(first, 1)}"
     assert f"with no patch, {told}" in page
-    curve = load_record("house-numbers-fine")["curves"]["validation_error"]
+    long, seeds = load_record("house-numbers-fine-epochs100"), ("", "-seed1", "-seed2")
+    dcns = [load_record(f"house-numbers-dcn-k8{seed}") for seed in seeds]
+    assert {record["settings"]["epochs"] for record in (long, *dcns)} == {100}
+    pairs = [wrong_alone(long, record) for record in dcns]
+    assert all(pair.this < pair.other and pair.p_value < 0.05 for pair in pairs)
+    assert f"errs on {percent(long['test'], 1)}, for 3.3 times the multiplications" in page
+    counted = load_record("multiplications")["models"]
+    assert f"{counted['house-numbers-fine'] / counted['house-numbers-dcn-k8']:.1f}" == "3.3"
+    assert f"(wrong alone: fine model, DCN: {'; '.join(map(str, pairs))})" in page
+    assert f"With a hundred it comes to {100 * long['validation']['error']:.1f} % there, at one scale" in page
+    words = f"errs on {percent(long['test'], 1)}, less than each seed of the DCN, told apart"
+    assert words in text_of("notebooks/09_house_numbers.ipynb")
+    coarse = [load_record(f"house-numbers-coarse{seed}") for seed in seeds]
+    share = long["test"]["error"] / mean_error(coarse)
+    assert f"with one seed so far, makes {100 * share:.0f} % of the coarse model's errors" in page
+    usual = load_record("house-numbers-fine")
+    assert all(usual["test"]["error"] > record["test"]["error"] for record in dcns)
+    curve = usual["curves"]["validation_error"]
     assert min(curve) == curve[-1]
     assert f"its best epoch is the last, {100 * curve[-1]:.1f} %" in page
 
