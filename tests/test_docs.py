@@ -661,6 +661,16 @@ def test_the_numbers_about_house_numbers_are_those_of_the_records_and_of_the_not
     coarse = [load_record(f"house-numbers-coarse{seed}") for seed in seeds]
     share = long["test"]["error"] / mean_error(coarse)
     assert f"with one seed so far, makes {100 * share:.0f} % of the coarse model's errors" in page
+    begun = load_record("house-numbers-dcn-k8-from-fine")
+    pairs = [wrong_alone(begun, record) for record in dcns]
+    assert [pair.p_value < 0.05 and pair.this < pair.other for pair in pairs] == [True, False, True]
+    told = f"errs on {percent(begun['test'], 1)} (validation {100 * begun['validation']['error']:.1f})"
+    assert f"{told}, told apart from two of three seeds of the usual recipe ({'; '.join(map(str, pairs))})" in page
+    assert f"That is {100 * begun['test']['error'] / mean_error(coarse):.0f} % of the coarse model's errors" in page
+    pair = wrong_alone(begun, long)
+    assert pair.this > pair.other
+    assert pair.p_value < 0.05
+    assert f"beside the fine model that it begins with it errs more often ({pair})" in page
     usual = load_record("house-numbers-fine")
     assert all(usual["test"]["error"] > record["test"]["error"] for record in dcns)
     curve = usual["curves"]["validation_error"]
