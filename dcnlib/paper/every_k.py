@@ -56,7 +56,7 @@ def _beside(models: Mapping[int, str], title: str, load: Load) -> str:
         others = find_records(((seed, StudyRun(model, EQUAL_EPOCHS, seed).name) for seed in range(STUDY_SEEDS)), load)
         if not others:
             continue
-        beside = dict.fromkeys(ours, *others.values()) if len(others) == 1 else others
+        beside = others if len(others) > 1 else dict.fromkeys(ours, next(iter(others.values())))
         pairs = [wrong_alone_at(record, beside[seed], k) for seed, record in ours.items() if seed in beside]
         worse = sum(pair.this > pair.other and pair.p_value < 0.05 for pair in pairs)
         rows.append(

@@ -65,8 +65,6 @@ STUDY_SEEDS = 3
 EQUAL_EPOCHS = 12
 TRAIN_KS = (1, 2, 4, 8, 16, 24)
 TEST_KS = (0, *TRAIN_KS)  # what every Dynamic Capacity Network of the studies is tested with
-# Hints of other weights and of the form that shrinking doesn't meet, beside those of `ROWS`: weight 0 and 0.1.
-HINTS = ("dcn-k8-hints0.01", "dcn-k8-hints1", "dcn-k8-relative-hints")
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ VIEWS = {
 # The patches trained with by the patches used at test time, and the study of hints: one seed each, but for the rows of
 # the table, which have several.
 K_RUNS = _seeds(f"dcn-k{k}-hints" for k in TRAIN_KS)
-HINT_RUNS = _seeds(("dcn-k8-no-hints", HINTS[0], "dcn-k8-hints", *HINTS[1:]))
+HINT_RUNS = _seeds(f"dcn-k8-{hints}" for hints in ("no-hints", "hints0.01", "hints", "hints1", "relative-hints"))
 STUDY_RUNS = {run.name: run for runs in (*VIEWS.values(), K_RUNS, HINT_RUNS) for run in runs}
 
 
