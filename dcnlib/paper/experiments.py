@@ -227,6 +227,12 @@ def run_experiment(
     return job.run(kept, **reporting).cpu(), kept.read_record()
 
 
+def full_record(name: str, *, profile: Profile, device: str = "auto") -> Record:
+    """The record of an experiment in full: in the `paper` profile that of its run here, otherwise the committed one."""
+    check_profile(profile)
+    return run_experiment(name, profile=profile, device=device)[1] if profile == "paper" else load_record(name)
+
+
 def experiment_job(name: str, *, device: str = "auto", precision: Precision | None = None) -> SpecJob:
     """The job that trains an experiment in full, as its recorded run was trained, and tests it once.
 

@@ -14,6 +14,7 @@ def spread_text(errors: Sequence[float], unit: str = "") -> str:
     return mean if len(errors) == 1 else f"{mean} ({100 * min(errors):.2f}..{100 * max(errors):.2f})"
 
 
-def markdown_table(rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
+def markdown_table(rows: Sequence[Sequence[object]]) -> str:
+    """The rows, of which the first one is the header, as lines of Markdown."""
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])

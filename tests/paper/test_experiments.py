@@ -16,7 +16,7 @@ from dcnlib.models.grid import SpecJob
 from dcnlib.models.pretrained import load_trained
 from dcnlib.models.specs import CoarseSpec, DCNSpec, RAMSpec
 from dcnlib.paper import experiments
-from dcnlib.paper.experiments import EXPERIMENTS, experiment_job, run_experiment
+from dcnlib.paper.experiments import EXPERIMENTS, experiment_job, full_record, run_experiment
 from dcnlib.paper.profiles import number_validation_set, validation_set
 from dcnlib.paper.promote import promote
 from dcnlib.paper.reported import REPORTED, TITLES
@@ -140,6 +140,16 @@ def test_in_the_fast_profile_a_run_whose_weights_are_not_shipped_has_its_record_
     monkeypatch.setattr(experiments, "load_record", lambda name: {"name": name})
     name = "house-numbers-coarse-seed1"
     assert run_experiment(name, profile="fast") == (None, {"name": name})
+
+
+def test_a_notebook_shows_a_run_of_its_own_only_where_it_trained_in_full(monkeypatch):
+    monkeypatch.setattr(experiments, "load_record", lambda name: {"committed": name})
+    monkeypatch.setattr(experiments, "run_experiment", lambda name, **options: (None, {"trained": name, **options}))
+    assert [full_record("coarse", profile=profile) for profile in ("smoke", "fast")] == [{"committed": "coarse"}] * 2
+    trained = {"trained": "coarse", "profile": "paper", "device": "cpu"}
+    assert full_record("coarse", profile="paper", device="cpu") == trained
+    with pytest.raises(ValueError, match=r"profile must be one of .*, got 'huge'"):
+        full_record("coarse", profile="huge")
 
 
 def test_runs_of_house_numbers_cover_all_models_at_all_scales_and_several_seeds():
