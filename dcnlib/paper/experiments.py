@@ -125,12 +125,15 @@ STUDIES: dict[str, Experiment] = {
         epochs=NUMBER_EPOCHS["dcn-k8"],
         settings={"precision": "bfloat16"},
     ),
-    FROM_FINE_NUMBERS.name: Experiment(
-        NUMBER_MODELS["dcn-k8"],
-        epochs=NUMBER_EPOCHS["dcn-k8"],
-        settings={"precision": "bfloat16"},
-        begin=(LONG_NUMBER_RUNS[0].name,),
-    ),
+    **{
+        run.name: Experiment(
+            NUMBER_MODELS["dcn-k8"],
+            epochs=NUMBER_EPOCHS["dcn-k8"],
+            settings={"precision": "bfloat16", "seed": run.seed},
+            begin=(fine.name,),
+        )
+        for run, fine in zip(FROM_FINE_NUMBERS, LONG_NUMBER_RUNS, strict=True)
+    },
 }
 # One network for every budget. k is a whole number of Python that differs from step to step, for which torch.compile
 # would make the step anew each time.

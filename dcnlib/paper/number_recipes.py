@@ -23,7 +23,7 @@ RECIPES = dict(
         (("fine model", "as many epochs as the others"), LONG_NUMBER_RUNS),
         DCN,
         (("DCN, k = 8", "half of the loss for the first prediction"), (FIRST_SHARE_NUMBERS,)),
-        (("DCN, k = 8", "begins with fine and top layers of the fine model"), (FROM_FINE_NUMBERS,)),
+        (("DCN, k = 8", "begins with fine and top layers of the fine model"), FROM_FINE_NUMBERS),
     )
 )
 

@@ -56,7 +56,7 @@ NUMBER_RUNS = tuple(
 # the first prediction trained too, and beginning with the fine model.
 LONG_NUMBER_RUNS = tuple(NumberRun("fine", seed=seed, recipe="epochs100") for seed in range(3))
 FIRST_SHARE_NUMBERS = NumberRun("dcn-k8", recipe="first-share0.5")
-FROM_FINE_NUMBERS = NumberRun("dcn-k8", recipe="from-fine")
+FROM_FINE_NUMBERS = tuple(NumberRun("dcn-k8", seed=seed, recipe="from-fine") for seed in range(3))
 
 
 # Table 1 with several seeds. A row is called like the run of one seed that has its model.

@@ -64,7 +64,8 @@ class Job(ABC):
         return None
 
     def ways(self, model: nn.Module) -> dict[str, dict[str, Any]]:
-        """The ways of answering, beside its usual one, that the model is tested in: options of a call, by name."""
+        """The ways of answering, beside its usual one, that the model is validated and tested in: options of a call, by
+        name."""
         return getattr(model, "ways", {})
 
     def finished(self, run: Run) -> bool:
@@ -82,7 +83,7 @@ class Job(ABC):
         how = {"name": self.name, "description": self.describe(), "start": start, "run_dir": run.folder, **reporting}
         record = fit(model, train, validation, self.settings, **how)
         if test is not None and "test" not in record:
-            run.test(model, test, ways=self.ways(model))
+            run.test(model, test, ways=self.ways(model), validation=validation)
         return model
 
 

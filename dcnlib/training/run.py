@@ -32,6 +32,7 @@ PARTS: dict[str, Any] = {
     "test": dict,
     "test.error": int | float,
     "test_ways": dict,
+    "validation_ways": dict,
     "until_sure": dict,
 }
 
@@ -85,25 +86,40 @@ class Run:
         """Write the run's record, atomically."""
         save_record(self.record_path, record)
 
-    def test(self, model: nn.Module, test_data: Any, *, ways: Mapping[str, Mapping[str, Any]] | None = None) -> Record:
+    def test(
+        self,
+        model: nn.Module,
+        test_data: Any,
+        *,
+        ways: Mapping[str, Mapping[str, Any]] | None = None,
+        validation: Any = None,
+    ) -> Record:
         """Evaluate the run's model on the test set, in several ways of answering (by default the model's own `ways`, if
         it has some) beside the usual one, and keep the results in the run's record. Which images it got wrong stands
-        there too, so that runs compare image by image. Of several processes that train together, the first does it."""
-        return current().from_first(lambda: self._test(model, test_data, ways))
+        there too, so that runs compare image by image. Of several processes that train together, the first does it.
 
-    def _test(self, model: nn.Module, test_data: Any, ways: Mapping[str, Mapping[str, Any]] | None) -> Record:
+        validation: the validation images, on which these ways are evaluated too, so that one is chosen there.
+        """
+        return current().from_first(lambda: self._test(model, test_data, ways, validation))
+
+    def _test(
+        self, model: nn.Module, test_data: Any, ways: Mapping[str, Mapping[str, Any]] | None, validation: Any
+    ) -> Record:
         seed = self.read_record(needed=("data", "settings.seed"))["settings"]["seed"]
         ways = getattr(model, "ways", {}) if ways is None else ways
-        seed_everything(seed)  # a model that chooses at random draws the same whenever it is tested
-        found = evaluate(model, test_data).as_record()
-        found_ways = {}
-        for way, options in ways.items():
-            seed_everything(seed)
-            found_ways[way] = evaluate(model, test_data, **options).as_record()
+
+        def answers(data: Any, **options: Any) -> Record:
+            seed_everything(seed)  # a model that chooses at random draws the same whenever it is tested
+            return evaluate(model, data, **options).as_record()
+
+        found, found_ways = answers(test_data), {}
+        for split, data in {"test": test_data, "validation": validation}.items():
+            if ways and data is not None:
+                found_ways[f"{split}_ways"] = {way: answers(data, **options) for way, options in ways.items()}
 
         record = self.read_record(needed=("data",))  # anew: others may have kept something there meanwhile
         record["data"]["test"], record["test"] = test_data.describe(), found
-        if found_ways:
-            record["test_ways"] = record.get("test_ways", {}) | found_ways
+        for name, answered in found_ways.items():
+            record[name] = record.get(name, {}) | answered
         self.save_record(record)
         return record

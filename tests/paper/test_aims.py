@@ -214,7 +214,10 @@ def test_recipes_differ_from_the_usual_in_what_they_say():
     for run in LONG_NUMBER_RUNS:
         assert STUDIES[run.name].spec == EXPERIMENTS["house-numbers-fine"].spec
         assert STUDIES[run.name].epochs == dcn.epochs
-    first_share, from_fine = (STUDIES[run.name] for run in (FIRST_SHARE_NUMBERS, FROM_FINE_NUMBERS))
+    first_share = STUDIES[FIRST_SHARE_NUMBERS.name]
     assert first_share.spec.options() == dcn.spec.options() | {"first_share": 0.5}
-    assert (from_fine.spec, from_fine.begin) == (dcn.spec, (LONG_NUMBER_RUNS[0].name,))
-    assert first_share.epochs == from_fine.epochs == dcn.epochs
+    assert first_share.epochs == dcn.epochs
+    for seed, run in enumerate(FROM_FINE_NUMBERS):
+        begun = STUDIES[run.name]
+        assert (begun.spec, begun.epochs, begun.settings["seed"]) == (dcn.spec, dcn.epochs, seed)
+        assert begun.begin == (LONG_NUMBER_RUNS[seed].name,)

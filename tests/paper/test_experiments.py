@@ -203,17 +203,18 @@ def test_a_run_is_promoted_only_after_the_test_set_was_looked_at(project, finish
 
 
 def test_a_job_tests_its_network_with_other_numbers_of_patches_too(tmp_path, digits):
-    data = ClutteredMNIST(digits, seed=1)
+    data, test = ClutteredMNIST(digits, seed=1), ClutteredMNIST(digits, seed=2)
 
     class Small(SpecJob):
         def load(self, split):
-            return data
+            return test if split == "test" else data
 
     settings = TrainingSettings(epochs=1, batch_size=32, device="cpu")
     job = Small(name="small", spec=DCNSpec(k=2), settings=settings, test=True, test_ks=(0, 4))
     model, run = job.run(Run(tmp_path)), Run(tmp_path)
     record = run.read_record()
-    assert record["test_ways"] == {f"k{k}": evaluate(model, data, k=k).as_record() for k in (0, 4)}
+    assert record["test_ways"] == {f"k{k}": evaluate(model, test, k=k).as_record() for k in (0, 4)}
+    assert record["validation_ways"] == {f"k{k}": evaluate(model, data, k=k).as_record() for k in (0, 4)}
     assert experiment_job("dcn-k8-hints-12-seed0").test_ks == (0, 1, 2, 4, 8, 16, 24)
     assert experiment_job("fine-12-seed0").test_ks == experiment_job("dcn-k8-hints").test_ks == ()
 
