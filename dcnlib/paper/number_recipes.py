@@ -1,6 +1,8 @@
 """House numbers at one scale, from the records alone: each model by how it was trained, so that recipes can be chosen
 on validation and compared."""
 
+from itertools import product
+
 from dcnlib.paper.aims import mean_error
 from dcnlib.paper.markdown import markdown_table, spread_text
 from dcnlib.paper.pairs import wrong_alone
@@ -30,7 +32,8 @@ RECIPES = dict(
 
 def number_recipes_table(load: Load = load_record) -> str:
     """Markdown: errors on validation and test images by model and recipe, means over the seeds with their range, the
-    DCN's test errors by those of the coarse model, and who was wrong alone beside the usual DCN of the same seed.
+    DCN's test errors by those of the coarse model, and who was wrong alone beside the usual DCN of the same seed, of a
+    single run beside all of its seeds.
 
     load: as for `results_table`. Recipes without a record are left out. Raises FileNotFoundError if the coarse model or
     the usual DCN has none.
@@ -42,14 +45,15 @@ def number_recipes_table(load: Load = load_record) -> str:
     rows = [
         [
             *("model", "recipe", "epochs", "seeds", "validation error, %", "test error, %", "of the coarse model's"),
-            "wrong alone: this, the DCN as above, seed by seed (p)",
+            "wrong alone: this, the DCN as above, seed by seed, or all of its seeds beside a single run (p)",
         ]
     ]
     for (model, recipe), found in records.items():
         if not found:
             continue
         validation, test = ([each[split]["error"] for each in found.values()] for split in ("validation", "test"))
-        beside = [str(wrong_alone(found[seed], usual[seed])) for seed in found if seed in usual and found is not usual]
+        pairs = product(found, usual) if len(found) == 1 else ((seed, seed) for seed in found if seed in usual)
+        beside = [str(wrong_alone(found[mine], usual[its])) for mine, its in pairs if found is not usual]
         ratio = mean_error(found.values()) / mean_error(coarse.values())
         rows.append(
             [
