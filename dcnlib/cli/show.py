@@ -11,7 +11,7 @@ from dcnlib.paper.every_k import ablation_table, each_k_table, papers_training_t
 from dcnlib.paper.number_recipes import number_recipes_table
 from dcnlib.paper.seeds import seeds_table
 from dcnlib.paper.sign_tables import sign_aims_table, sign_runs_table
-from dcnlib.paper.studies import hints_table, patches_table
+from dcnlib.paper.studies import hints_table, patches_table, precision_table
 from dcnlib.paper.tables import house_numbers_table, number_targets_table, results_table, summary_table
 from dcnlib.utils.records import load_record, records_folder, whole
 
@@ -22,6 +22,7 @@ TABLES = {  # by task
         seeds_table,
         patches_table,
         hints_table,
+        precision_table,
         each_k_table,
         papers_training_table,
         ablation_table,

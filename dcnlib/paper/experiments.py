@@ -106,7 +106,7 @@ STUDIES: dict[str, Experiment] = {
             epochs=run.epochs,
             settings={
                 **(EXPERIMENTS[run.model].settings if run.model in EXPERIMENTS else {}),
-                **{"precision": "bfloat16", "seed": run.seed},
+                **{"precision": run.precision, "seed": run.seed},
             },
             fixed=run.fixed,
         )

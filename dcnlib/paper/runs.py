@@ -72,22 +72,25 @@ class StudyRun:
     """A run of Cluttered MNIST, with a seed, of one of `STUDY_MODELS`.
 
     fixed: with one cluttered image for each training digit, as in the paper, instead of fresh clutter each epoch.
+    precision: what it is trained under.
     """
 
     model: str
     epochs: int
     seed: int = 0
     fixed: bool = False
+    precision: str = "bfloat16"
 
     @property
     def name(self) -> str:
-        return f"{'fixed-' if self.fixed else ''}{self.model}-{self.epochs}-seed{self.seed}"
+        precision = "" if self.precision == "bfloat16" else f"-{self.precision}"
+        return f"{'fixed-' if self.fixed else ''}{self.model}-{self.epochs}{precision}-seed{self.seed}"
 
 
-def _table(epochs: dict[str, int], seeds: dict[str, int], **options: bool) -> tuple[StudyRun, ...]:
+def _table(epochs: dict[str, int], seeds: dict[str, int], *, fixed: bool = False) -> tuple[StudyRun, ...]:
     """All rows with seed 0, then all with seed 1: seeds come one after another, so that a stopped study is a table."""
     return tuple(
-        StudyRun(row, epochs[row], seed, **options)
+        StudyRun(row, epochs[row], seed, fixed)
         for seed in range(STUDY_SEEDS)
         for row in epochs
         if seed < seeds.get(row, STUDY_SEEDS)
@@ -113,7 +116,13 @@ VIEWS = {
 # the table, which have several.
 K_RUNS = _seeds(f"dcn-k{k}-hints" for k in TRAIN_KS)
 HINT_RUNS = _seeds(f"dcn-k8-{hints}" for hints in ("no-hints", "hints0.01", "hints", "hints1", "relative-hints"))
-STUDY_RUNS = {run.name: run for runs in (*VIEWS.values(), K_RUNS, HINT_RUNS) for run in runs}
+# What bfloat16 costs: two of the rows again without it. The fine model's would take a day.
+PRECISION_RUNS = tuple(
+    StudyRun(model, EQUAL_EPOCHS, seed, precision="float32")
+    for model in ("coarse", "dcn-k8-hints")
+    for seed in range(STUDY_SEEDS)
+)
+STUDY_RUNS = {run.name: run for runs in (*VIEWS.values(), K_RUNS, HINT_RUNS, PRECISION_RUNS) for run in runs}
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
-"""What the studies of k and of hints found, from the records alone: the errors with other numbers of patches."""
+"""What the studies of k, of hints and of precision found, from the records alone."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from dcnlib.paper.markdown import markdown_table
-from dcnlib.paper.pairs import at_k, check_same_images, wrong_alone_at
+from dcnlib.paper.markdown import markdown_table, spread_text
+from dcnlib.paper.pairs import at_k, check_same_images, wrong_alone, wrong_alone_at
 from dcnlib.paper.records import Load, find_records
-from dcnlib.paper.runs import HINT_RUNS, K_RUNS, TEST_KS, StudyRun
+from dcnlib.paper.reported import TITLES
+from dcnlib.paper.runs import HINT_RUNS, K_RUNS, PRECISION_RUNS, TEST_KS, StudyRun
 from dcnlib.utils.records import Record, load_record
 
 # What each of `HINT_RUNS` is called, by its model.
@@ -49,6 +51,30 @@ def hints_table(load: Load = load_record) -> str:
         told = (f"{curve[-1]:.2f}" if curve else "" for curve in vectors)
         rows.append([_titled(HINT_TITLES[run.model], run), *_errors(record), *told])
     return f"{markdown_table(rows)}\n\n{_note(records.values())} All were trained with k = 8."
+
+
+def precision_table(load: Load = load_record) -> str:
+    """Markdown: runs under float32 beside the same ones under bfloat16 autocast, means over the seeds that have both,
+    and on validation and test images who was wrong alone, seed by seed.
+
+    load: as for `results_table`. Raises FileNotFoundError if no run of the study has a record.
+    """
+    records = _records(PRECISION_RUNS, load)
+    rows = [
+        [
+            *("model", "seeds", "validation error, float32", "bfloat16", "wrong alone: float32, bfloat16 (p)"),
+            *("test error, float32", "bfloat16", "wrong alone: float32, bfloat16 (p)"),
+        ]
+    ]
+    for model in dict.fromkeys(run.model for run in records):
+        runs = [run for run in records if run.model == model]
+        full, half = [records[run] for run in runs], [load(replace(run, precision="bfloat16").name) for run in runs]
+        told = [TITLES[model], ", ".join(str(run.seed) for run in runs)]
+        for split in ("validation", "test"):
+            told += [spread_text([record[split]["error"] for record in kind]) for kind in (full, half)]
+            told.append("; ".join(str(wrong_alone(*pair, split)) for pair in zip(full, half, strict=True)))
+        rows.append(told)
+    return markdown_table(rows)
 
 
 def _records(runs: Iterable[StudyRun], load: Load) -> dict[StudyRun, Record]:

@@ -125,7 +125,8 @@ def test_every_view_has_its_rows_and_every_seed():
 @pytest.mark.parametrize("name", STUDY_RUNS)
 def test_a_run_is_what_its_name_says(name):
     run, experiment = STUDY_RUNS[name], STUDIES[name]
-    assert experiment.settings == {"precision": "bfloat16", "seed": run.seed} | (
+    precision = "float32" if "-float32-" in name else "bfloat16"
+    assert experiment.settings == {"precision": precision, "seed": run.seed} | (
         {"compile": False} if run.model == "perturbed-topk" else {}
     )
     assert experiment.fixed is name.startswith("fixed-")
@@ -135,7 +136,7 @@ def test_a_run_is_what_its_name_says(name):
         weights = {"no-hints": 0, "hints0.01": 0.01, "hints": 0.1, "hints1": 1, "relative-hints": 1}
         words = run.model.removeprefix(f"dcn-k{told['k']}-")
         assert (told["hint_weight"], "hint" in told) == (weights[words], words == "relative-hints")
-    assert name.endswith(f"-{experiment.epochs}-seed{run.seed}")
+    assert name.endswith(f"-{experiment.epochs}{'' if precision == 'bfloat16' else '-float32'}-seed{run.seed}")
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

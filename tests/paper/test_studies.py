@@ -1,9 +1,11 @@
 """The studies of k and of hints, from made-up records whose errors are counted by hand."""
 
+from dataclasses import replace
+
 import pytest
 
-from dcnlib.paper.runs import HINT_RUNS, K_RUNS, TEST_KS
-from dcnlib.paper.studies import HINT_TITLES, hints_table, patches_table
+from dcnlib.paper.runs import HINT_RUNS, K_RUNS, PRECISION_RUNS, TEST_KS
+from dcnlib.paper.studies import HINT_TITLES, hints_table, patches_table, precision_table
 
 COUNT = 1000
 
@@ -78,6 +80,29 @@ def test_hints_have_their_errors_at_every_k_and_their_vectors():
     assert (cells["none"]["k = 0"], cells["none"]["k = 8"], cells["none"]["cosine"]) == ("9.00", "8.20", "")
     vectors = [cells["relative, weight 1"][part] for part in ("cosine", "distance", "coarse length", "fine length")]
     assert vectors == ["0.88", "0.50", "3.00", "3.25"]
+
+
+def test_runs_in_float32_stand_beside_those_in_bfloat16_seed_by_seed():
+    *_, first, last = (run for run in PRECISION_RUNS if run.model == "dcn-k8-hints" and run.seed != 1)
+
+    def record(run, wrong, validation):
+        made = record_of(run, lambda k: wrong)
+        made["data"]["validation"] = {"count": COUNT, "seed": 4}
+        return made | {"validation": answers(validation)}
+
+    table = precision_table(
+        loader(
+            record(first, range(20), range(7)),
+            record(last, range(10, 20), range(5)),
+            record(replace(first, precision="bfloat16"), range(5, 15), range(9)),
+            record(replace(last, precision="bfloat16"), range(10), range(4, 5)),
+            record(replace(first, seed=1, precision="bfloat16"), range(500), range(500)),
+        )
+    )
+    row = table.splitlines()[-1]
+    validation, test = "0.60 (0.50..0.70) | 0.50 (0.10..0.90)", "1.50 (1.00..2.00) | 1.00 (1.00..1.00)"
+    told = f"{validation} | 0, 2 (0.500); 4, 0 (0.125) | {test} | 10, 0 (0.002); 10, 10 (1.000)"
+    assert row == f"| DCN, k = 8, hints | 0, 2 | {told} |"
 
 
 @pytest.mark.parametrize("table", [patches_table, hints_table])
