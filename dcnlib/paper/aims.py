@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from dcnlib.paper.pairs import check_same_images, wrong_alone
 from dcnlib.paper.records import Load, find_records, multiplications_of
-from dcnlib.paper.runs import NUMBER_RUNS, SCALES
+from dcnlib.paper.runs import LONG_NUMBER_RUNS, NUMBER_RUNS, SCALES
 from dcnlib.utils.records import Record, load_record
 from dcnlib.utils.statistics import mcnemar_p_value
 
@@ -30,12 +30,13 @@ class NumberModel(NamedTuple):
 class NumberTargets:
     """What the DCN comes to beside the coarse and the fine model, at a number of scales.
 
-    errors: the DCN's by those of the coarse model, both the mean over their seeds. multiplications: the DCN's by those
-    of the fine model. against_fine: for each seed of the DCN, how many test images only it and how many only the fine
-    model got wrong.
+    fine_epochs: how many the fine model was trained for. errors: the DCN's by those of the coarse model, both the mean
+    over their seeds. multiplications: the DCN's by those of the fine model. against_fine: for each seed of the DCN, how
+    many test images only it and how many only the fine model (of that seed, if it has several) got wrong.
     """
 
     scales: int
+    fine_epochs: int
     errors: float
     multiplications: float
     against_fine: tuple[tuple[int, int], ...]
@@ -64,12 +65,18 @@ def number_runs(load: Load = load_record) -> dict[NumberModel, list[Record]]:
     return runs
 
 
+def long_fine_runs(load: Load = load_record) -> dict[int, Record]:
+    """By seed, the records of the fine model at one scale that was trained for as many epochs as the others."""
+    return find_records(((run.seed, run.name) for run in LONG_NUMBER_RUNS), load)
+
+
 def number_targets(load: Load = load_record) -> list[NumberTargets]:
-    """One answer for each number of scales at which all three models have records.
+    """One answer for each number of scales at which all three models have records. The DCN stands beside the fine model
+    of as many epochs where there is one, which is at one scale.
 
     Raises ValueError if two of them were tested on other images.
     """
-    runs = number_runs(load)
+    runs, long = number_runs(load), long_fine_runs(load)
     answers = []
     for scales in SCALES:
         models = [NumberModel(kind, scales) for kind in ("coarse", "fine", "dcn")]
@@ -78,12 +85,15 @@ def number_targets(load: Load = load_record) -> list[NumberTargets]:
         coarse, (fine, *_), dcn = (runs[model] for model in models)
         for record in coarse:
             check_same_images(record, fine)
+        by_seed = {record["settings"]["seed"]: record for record in dcn}
+        beside = long if scales == 1 and long else dict.fromkeys(by_seed, fine)
         answers.append(
             NumberTargets(
                 scales,
+                fine_epochs=next(iter(beside.values()))["settings"]["epochs"],
                 errors=mean_error(dcn) / mean_error(coarse),
                 multiplications=multiplications_of(dcn[0]["name"]) / multiplications_of(fine["name"]),
-                against_fine=tuple(wrong_alone(record, fine) for record in dcn),
+                against_fine=tuple(wrong_alone(by_seed[seed], beside[seed]) for seed in by_seed if seed in beside),
             )
         )
     return answers

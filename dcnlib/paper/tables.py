@@ -1,6 +1,6 @@
 """The tables, made from the records alone: our rows of the paper's Table 1 beside the reported ones."""
 
-from dcnlib.paper.aims import NumberModel, mean_error, number_runs, number_targets
+from dcnlib.paper.aims import NumberModel, long_fine_runs, mean_error, number_runs, number_targets
 from dcnlib.paper.benchmark_tables import number_times
 from dcnlib.paper.markdown import markdown_table, p_value_text, spread_text
 from dcnlib.paper.pairs import check_same_images
@@ -131,7 +131,12 @@ def house_numbers_table(load: Load = load_record) -> str:
             *("parameters", "multiplications, M", "of the fine model's", "ms an image", "error, reported"),
         ]
     ]
-    rows += [_number_row(model, records, times.get(model)) for model, records in runs.items()]
+    long = list(long_fine_runs(load).values())
+    for model, records in runs.items():
+        cost = multiplications_of(records[0]["name"])
+        rows.append(_number_row(model, records, cost, times.get(model)))
+        if long and model == NumberModel("fine", 1):
+            rows.append(_number_row(model, long, cost, times.get(model)))
     first = next(iter(runs.values()))[0]
     train, validation, test = (first["data"][split] for split in ("train", "validation", "test"))
     origin = origin_of(test)
@@ -148,14 +153,14 @@ def house_numbers_table(load: Load = load_record) -> str:
     return "\n".join(lines)
 
 
-def _number_row(model: NumberModel, records: list[Record], milliseconds: float | None) -> list[str]:
+def _number_row(model: NumberModel, records: list[Record], cost: int, milliseconds: float | None) -> list[str]:
     first = records[0]
     rate = ErrorRate.from_record(first["test"])
     low, high = rate.interval
     seeds = ", ".join(str(record["settings"]["seed"]) for record in records)
     errors = ", ".join(f"{100 * record['test']['error']:.1f}" for record in records)
     mean = 100 * mean_error(records)
-    cost, whole = (multiplications_of(name) for name in (first["name"], NumberRun("fine", model.scales).name))
+    whole = multiplications_of(NumberRun("fine", model.scales).name)
     reported = REPORTED_NUMBERS.get(model)
     return [
         f"DCN, k = {first['model']['k']}" if model.kind == "dcn" else f"{model.kind} model",
@@ -179,6 +184,7 @@ def number_targets_table(load: Load = load_record) -> str:
             "scales",
             "errors of the coarse model's",
             "multiplications of the fine model's",
+            "fine model's epochs",
             "wrong alone: DCN, fine (p)",
             "aims reached",
         ]
@@ -190,6 +196,7 @@ def number_targets_table(load: Load = load_record) -> str:
                 str(answer.scales),
                 f"{100 * answer.errors:.0f} %",
                 f"{100 * answer.multiplications:.0f} %",
+                str(answer.fine_epochs),
                 "; ".join(f"{only_dcn}, {only_fine} ({p_value_text(p)})" for (only_dcn, only_fine), p in pairs),
                 "yes" if answer.met else "no",
             ]

@@ -149,7 +149,29 @@ def test_the_aims_are_answered_image_by_image():
     rows = rows_of(number_targets_table(loader()))
     assert [row["aims reached"] for row in rows] == ["yes"] * 3
     assert rows[1]["wrong alone: DCN, fine (p)"] == f"12, 10 ({mcnemar_p_value(12, 10):.3f})"
+    assert {row["fine model's epochs"] for row in rows} == {"7"}
     assert number_targets(loader(names=[name for name in NAMES if "fine" not in name])) == []
+
+
+def test_the_fine_model_of_as_many_epochs_is_what_the_dcn_stands_beside_where_there_is_one():
+    long = {run.name: record_of(run.name) for run in LONG_NUMBER_RUNS}
+    for record in long.values():
+        record["settings"]["epochs"] = 9
+    load = loader(**long)
+    one, two, _ = number_targets(load)
+    # Seed by seed, so that the errors of a seed's own are both's.
+    assert (one.fine_epochs, one.against_fine) == (9, ((12, 10),) * 3)
+    assert (two.fine_epochs, two.against_fine) == (7, ((12, 10),))
+    del long["house-numbers-fine-epochs100-seed1"]
+    assert len(number_targets(loader(**long))[0].against_fine) == 2
+    rows = rows_of(house_numbers_table(load))
+    assert [(row["scales"], row["epochs"], row["every seed"]) for row in rows if row["model"] == "fine model"] == [
+        ("1", "7", "seed 0"),
+        ("1", "9", "seeds 0, 1, 2: 15.0, 15.5, 16.0; mean 15.5"),
+        ("2", "7", "seed 0"),
+        ("3", "7", "seed 0"),
+    ]
+    assert len({row["multiplications, M"] for row in rows if (row["model"], row["scales"]) == ("fine model", "1")}) == 1
 
 
 @pytest.mark.parametrize(
@@ -164,7 +186,14 @@ def test_the_aims_are_answered_image_by_image():
     ],
 )
 def test_all_aims_must_be_reached(changed, met):
-    answer = {"scales": 1, "errors": 0.7, "multiplications": 1 / 3, "against_fine": ((0, 0),), **changed}
+    answer = {
+        "scales": 1,
+        "fine_epochs": 7,
+        "errors": 0.7,
+        "multiplications": 1 / 3,
+        "against_fine": ((0, 0),),
+        **changed,
+    }
     assert NumberTargets(**answer).met is met
 
 
