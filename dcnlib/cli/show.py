@@ -8,7 +8,7 @@ from tyro.conf import Positional, arg
 
 from dcnlib.cli.options import one_of
 from dcnlib.paper.every_k import ablation_table, each_k_table, papers_training_table
-from dcnlib.paper.number_recipes import number_recipes_table
+from dcnlib.paper.number_recipes import number_patches_table, number_recipes_table
 from dcnlib.paper.seeds import seeds_table
 from dcnlib.paper.sign_tables import sign_aims_table, sign_runs_table
 from dcnlib.paper.studies import hints_table, patches_table, precision_table
@@ -27,7 +27,7 @@ TABLES = {  # by task
         papers_training_table,
         ablation_table,
     ),
-    "house-numbers": (house_numbers_table, number_targets_table, number_recipes_table),
+    "house-numbers": (house_numbers_table, number_targets_table, number_recipes_table, number_patches_table),
     "street-signs": (sign_runs_table, lambda: sign_aims_table(load_record("street-signs-measured"))),
 }
 

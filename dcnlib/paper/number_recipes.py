@@ -1,14 +1,21 @@
 """House numbers at one scale, from the records alone: each model by how it was trained, so that recipes can be chosen
-on validation and compared."""
+on validation and compared, and the DCN that begins with the fine model at other numbers of patches."""
 
 from itertools import product
 
-from dcnlib.paper.aims import mean_error
+from dcnlib.paper.aims import long_fine_runs, mean_error
 from dcnlib.paper.markdown import markdown_table, spread_text
-from dcnlib.paper.pairs import wrong_alone
+from dcnlib.paper.pairs import at_k, wrong_alone, wrong_alone_at
 from dcnlib.paper.records import Load, find_records
-from dcnlib.paper.runs import FIRST_SHARE_NUMBERS, FROM_FINE_NUMBERS, LONG_NUMBER_RUNS, NUMBER_RUNS, NumberRun
-from dcnlib.utils.records import load_record
+from dcnlib.paper.runs import (
+    FIRST_SHARE_NUMBERS,
+    FROM_FINE_NUMBERS,
+    LONG_NUMBER_RUNS,
+    NUMBER_RUNS,
+    TEST_KS,
+    NumberRun,
+)
+from dcnlib.utils.records import Record, load_record
 
 
 def _usual(model: str) -> tuple[NumberRun, ...]:
@@ -64,3 +71,39 @@ def number_recipes_table(load: Load = load_record) -> str:
             ]
         )
     return markdown_table(rows)
+
+
+def number_patches_table(load: Load = load_record) -> str:
+    """Markdown: the DCN that begins with the fine model, given each number of patches: errors on validation images (of
+    the runs whose records have them) and on test images, means over the seeds with their range, the latter by those of
+    the coarse model, and who was wrong alone beside the fine model that it begins with, seed by seed.
+
+    load: as for `results_table`. Raises FileNotFoundError if no such DCN, no such fine model or no coarse model has a
+    record.
+    """
+    coarse = find_records(((run.seed, run.name) for run in COARSE[1]), load)
+    fine, begun = long_fine_runs(load), find_records(((run.seed, run.name) for run in FROM_FINE_NUMBERS), load)
+    if not (coarse and fine and begun):
+        raise FileNotFoundError(
+            "a DCN of house numbers, the fine model that it begins with or the coarse model is missing"
+        )
+    rows = [
+        [
+            *("patches", "validation error, %", "test error, %", "of the coarse model's"),
+            "wrong alone: this, the fine model, seed by seed (p)",
+        ]
+    ]
+    for k in TEST_KS:
+        tested = [at_k(record, k)["error"] for record in begun.values()]
+        validated = [found["error"] for record in begun.values() if (found := _validation_at(record, k))]
+        beside = [str(wrong_alone_at(record, fine[seed], k)) for seed, record in begun.items() if seed in fine]
+        ratio = sum(tested) / len(tested) / mean_error(coarse.values())
+        errors = [spread_text(found) if found else "" for found in (validated, tested)]
+        rows.append([f"k = {k}", *errors, f"{100 * ratio:.1f} %", "; ".join(beside)])
+    return markdown_table(rows)
+
+
+def _validation_at(record: Record, k: int) -> Record | None:
+    if record["model"]["k"] == k:
+        return record["validation"]
+    return record.get("validation_ways", {}).get(f"k{k}")

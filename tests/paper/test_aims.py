@@ -5,9 +5,9 @@ import pytest
 from dcnlib import count_multiplications
 from dcnlib.paper.aims import NumberTargets, number_runs, number_targets
 from dcnlib.paper.experiments import EXPERIMENTS, STUDIES, find_experiment
-from dcnlib.paper.number_recipes import RECIPES, number_recipes_table
+from dcnlib.paper.number_recipes import RECIPES, number_patches_table, number_recipes_table
 from dcnlib.paper.reported import REPORTED_NUMBERS
-from dcnlib.paper.runs import FIRST_SHARE_NUMBERS, FROM_FINE_NUMBERS, LONG_NUMBER_RUNS
+from dcnlib.paper.runs import FIRST_SHARE_NUMBERS, FROM_FINE_NUMBERS, LONG_NUMBER_RUNS, TEST_KS
 from dcnlib.paper.tables import house_numbers_table, number_targets_table
 from dcnlib.utils.statistics import ErrorRate, mcnemar_p_value
 
@@ -235,6 +235,32 @@ def test_the_table_of_recipes_has_those_with_records():
     ]
     with pytest.raises(FileNotFoundError, match="coarse model or the DCN"):
         number_recipes_table(loader(names=["house-numbers-coarse"]))
+
+
+def test_the_dcn_that_begins_with_the_fine_model_has_its_errors_with_every_number_of_patches():
+    def load(name):
+        record = loader(names=[*NAMES, *STUDIED])(name)
+        if "from-fine" in name:
+            seed = record["settings"]["seed"]
+            answers = {f"k{k}": {"error": (40 - k) / 200, "wrong": [*range(k, 40)]} for k in TEST_KS if k != 8}
+            record["test_ways"] = answers
+            if seed:  # the first run's record is older than this
+                record["validation_ways"] = {way: {"error": 0.5 + seed / 100} for way in answers}
+        return record
+
+    rows = {row["patches"]: row for row in rows_of(number_patches_table(load))}
+    assert list(rows) == [f"k = {k}" for k in TEST_KS]
+    assert rows["k = 16"]["test error, %"] == "12.00 (12.00..12.00)"
+    assert rows["k = 16"]["of the coarse model's"] == f"{100 * 24 / 81:.1f} %"
+    assert rows["k = 16"]["validation error, %"] == "51.50 (51.00..52.00)"
+    # 16..39 beside 0..29 and the seed's own errors.
+    pairs = [(10, 16 + seed) for seed in range(3)]
+    told = rows["k = 16"]["wrong alone: this, the fine model, seed by seed (p)"]
+    assert told == "; ".join(f"{a}, {b} ({mcnemar_p_value(a, b):.3f})" for a, b in pairs)
+    assert rows["k = 8"]["test error, %"] == "16.50 (16.00..17.00)"
+    assert rows["k = 8"]["validation error, %"] == "26.00 (25.00..27.00)"
+    with pytest.raises(FileNotFoundError, match="DCN of house numbers"):
+        number_patches_table(loader())
 
 
 def test_recipes_differ_from_the_usual_in_what_they_say():
