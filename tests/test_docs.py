@@ -1017,6 +1017,43 @@ def test_what_is_said_of_street_signs_is_in_the_records():
     assert f"16 patches, its own choice | {counts[0]['errors']} of 120 |" in printed
 
 
+def test_what_is_said_of_the_seeds_of_street_signs_is_in_the_records():
+    page, notebook = text_of("docs/street_signs.md"), text_of("notebooks/12_street_signs.ipynb")
+    windows, fine = load_record("street-signs-measured")["windows"], load_record("street-signs-fine")
+    small, whole = ({(r["name"], r.get("k"), r.get("seed")): r for r in windows[w]["rows"]} for w in ("300", "0"))
+    told = "on {:.1f}, {:.1f} and {:.1f} %".format(*(100 * small["dcn", 8, seed]["error"] for seed in range(3)))
+    assert f"of 300 pixels they err {told} with eight patches" in page
+    assert f"on windows of 300 they err {told}, so that" in notebook
+
+    def alone(this, other):
+        mine, theirs = set(this["wrong"]), set(other["wrong"])
+        return WrongAlone(len(mine - theirs), len(theirs - mine))
+
+    by_two = [alone(rows["rounds", 8, 0], rows["dcn", 8, 0]) for rows in (whole, small)]
+    assert (
+        "not told apart on photographs, {} wrong alone, and on windows of 300 told apart, {})".format(*by_two) in page
+    )
+    assert [pair.p_value < 0.05 for pair in by_two] == [False, True]
+    runs = [load_record(f"street-signs{seed}") for seed in ("", "-seed1", "-seed2")]
+    more = [[alone(at_k(run, 8), at_k(run, k)) for run in runs] for k in (16, 24)]
+    assert [[pair.p_value < 0.05 for pair in pairs] for pairs in more] == [[False] * 3, [False, True, True]]
+    assert "with any seed ({}; {}; {} wrong alone with eight and sixteen)".format(*more[0]) in page
+    assert "24 are with two of three ({}; {}; {})".format(*more[1]) in page
+    beside = [wrong_alone(run, fine) for run in runs]
+    assert all(pair.this > pair.other and pair.p_value < 0.05 for pair in beside)
+    assert "told apart ({}, {}; {}, {}; {}, {})".format(*(count for pair in beside for count in pair)) in page
+    own, *_, last = (wrong_alone(run, fine, "validation") for run in runs)
+    assert own.p_value > 0.05
+    assert f"isn't told apart from the fine model there ({own}), and seed 2 errs on 15, too" in page
+    assert runs[2]["validation"]["errors"] == fine["validation"]["errors"] == 15
+    assert last.this == last.other
+    for name, photographs in (("street-signs", ""), ("street-signs-windows128", "-windows128")):
+        errors = [at_k(load_record(f"{name}{seed}"), 8)["error"] for seed in ("", "-seed1", "-seed2")]
+        times = [error / load_record(f"street-signs-fine{photographs}")["test"]["error"] for error in errors]
+        assert [f"{value:.1f}" for value in times] == (["1.8", "1.6", "1.5"] if photographs else ["2.0", "1.9", "1.9"])
+    assert "and 1.5 to 1.8 times as often on windows of 128" in notebook
+
+
 def test_shares_of_street_signs_are_those_that_are_counted():
     task = StreetSignsTask(window=0)
     fine, dcn = FineSpec(task=task).build(), DCNSpec(task=task).build()
