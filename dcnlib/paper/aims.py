@@ -32,7 +32,8 @@ class NumberTargets:
 
     fine_epochs: how many the fine model was trained for. errors: the DCN's by those of the coarse model, both the mean
     over their seeds. multiplications: the DCN's by those of the fine model. against_fine: for each seed of the DCN, how
-    many test images only it and how many only the fine model (of that seed, if it has several) got wrong.
+    many test images only it and how many only the fine model got wrong; of the latter the run of that seed, and the
+    first one where there is none.
     """
 
     scales: int
@@ -83,17 +84,19 @@ def number_targets(load: Load = load_record) -> list[NumberTargets]:
         if not all(model in runs for model in models):
             continue
         coarse, (fine, *_), dcn = (runs[model] for model in models)
-        for record in coarse:
-            check_same_images(record, fine)
-        by_seed = {record["settings"]["seed"]: record for record in dcn}
-        beside = long if scales == 1 and long else dict.fromkeys(by_seed, fine)
+        fines = list(long.values()) if scales == 1 and long else [fine]
+        for record in (*coarse, *fines):
+            check_same_images(record, dcn[0])
+        by_seed = {record["settings"]["seed"]: record for record in fines}
         answers.append(
             NumberTargets(
                 scales,
-                fine_epochs=next(iter(beside.values()))["settings"]["epochs"],
+                fine_epochs=fines[0]["settings"]["epochs"],
                 errors=mean_error(dcn) / mean_error(coarse),
                 multiplications=multiplications_of(dcn[0]["name"]) / multiplications_of(fine["name"]),
-                against_fine=tuple(wrong_alone(by_seed[seed], beside[seed]) for seed in by_seed if seed in beside),
+                against_fine=tuple(
+                    wrong_alone(record, by_seed.get(record["settings"]["seed"], fines[0])) for record in dcn
+                ),
             )
         )
     return answers

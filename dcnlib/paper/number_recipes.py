@@ -5,7 +5,7 @@ from itertools import product
 
 from dcnlib.paper.aims import long_fine_runs, mean_error
 from dcnlib.paper.markdown import markdown_table, spread_text
-from dcnlib.paper.pairs import at_k, wrong_alone, wrong_alone_at
+from dcnlib.paper.pairs import at_k, check_same_images, wrong_alone, wrong_alone_at
 from dcnlib.paper.records import Load, find_records
 from dcnlib.paper.runs import (
     FIRST_SHARE_NUMBERS,
@@ -79,7 +79,7 @@ def number_patches_table(load: Load = load_record) -> str:
     the coarse model, and who was wrong alone beside the fine model that it begins with, seed by seed.
 
     load: as for `results_table`. Raises FileNotFoundError if no such DCN, no such fine model or no coarse model has a
-    record.
+    record, and ValueError if two of them were tested on other images.
     """
     coarse = find_records(((run.seed, run.name) for run in COARSE[1]), load)
     fine, begun = long_fine_runs(load), find_records(((run.seed, run.name) for run in FROM_FINE_NUMBERS), load)
@@ -87,6 +87,8 @@ def number_patches_table(load: Load = load_record) -> str:
         raise FileNotFoundError(
             "a DCN of house numbers, the fine model that it begins with or the coarse model is missing"
         )
+    for record in (*coarse.values(), *fine.values()):
+        check_same_images(record, next(iter(begun.values())))
     rows = [
         [
             *("patches", "validation error, %", "test error, %", "of the coarse model's"),
@@ -100,7 +102,12 @@ def number_patches_table(load: Load = load_record) -> str:
         ratio = sum(tested) / len(tested) / mean_error(coarse.values())
         errors = [spread_text(found) if found else "" for found in (validated, tested)]
         rows.append([f"k = {k}", *errors, f"{100 * ratio:.1f} %", "; ".join(beside)])
-    return markdown_table(rows)
+    seeds = ", ".join(str(seed) for seed, record in begun.items() if "validation_ways" in record)
+    note = (
+        f"Means over the seeds {', '.join(map(str, begun))} with their range, each run evaluated once. On validation "
+        f"images records have other k than that of the training since December 2026 (seeds {seeds or 'none'})."
+    )
+    return f"{markdown_table(rows)}\n\n{note}"
 
 
 def _validation_at(record: Record, k: int) -> Record | None:

@@ -57,18 +57,27 @@ def precision_table(load: Load = load_record) -> str:
     """Markdown: runs under float32 beside the same ones under bfloat16 autocast, means over the seeds that have both,
     and on validation and test images who was wrong alone, seed by seed.
 
-    load: as for `results_table`. Raises FileNotFoundError if no run of the study has a record.
+    load: as for `results_table`. Raises FileNotFoundError if no run under both has a record.
     """
-    records = _records(PRECISION_RUNS, load)
+    usual = find_records(((run, replace(run, precision="bfloat16").name) for run in PRECISION_RUNS), load)
+    records = _records(usual, load)
     rows = [
         [
-            *("model", "seeds", "validation error, float32", "bfloat16", "wrong alone: float32, bfloat16 (p)"),
-            *("test error, float32", "bfloat16", "wrong alone: float32, bfloat16 (p)"),
+            *("model", "seeds"),
+            *(
+                heading
+                for split in ("validation", "test")
+                for heading in (
+                    f"{split} error, float32",
+                    f"{split} error, bfloat16",
+                    f"{split}, wrong alone: float32, bfloat16 (p)",
+                )
+            ),
         ]
     ]
     for model in dict.fromkeys(run.model for run in records):
         runs = [run for run in records if run.model == model]
-        full, half = [records[run] for run in runs], [load(replace(run, precision="bfloat16").name) for run in runs]
+        full, half = ([found[run] for run in runs] for found in (records, usual))
         told = [TITLES[model], ", ".join(str(run.seed) for run in runs)]
         for split in ("validation", "test"):
             told += [spread_text([record[split]["error"] for record in kind]) for kind in (full, half)]

@@ -163,7 +163,7 @@ def test_the_fine_model_of_as_many_epochs_is_what_the_dcn_stands_beside_where_th
     assert (one.fine_epochs, one.against_fine) == (9, ((12, 10),) * 3)
     assert (two.fine_epochs, two.against_fine) == (7, ((12, 10),))
     del long["house-numbers-fine-epochs100-seed1"]
-    assert len(number_targets(loader(**long))[0].against_fine) == 2
+    assert number_targets(loader(**long))[0].against_fine == ((12, 10), (13, 10), (12, 10))
     rows = rows_of(house_numbers_table(load))
     assert [(row["scales"], row["epochs"], row["every seed"]) for row in rows if row["model"] == "fine model"] == [
         ("1", "7", "seed 0"),
@@ -203,6 +203,14 @@ def test_runs_tested_on_other_images_are_not_compared():
     other["data"]["test"]["split"] = "validation"
     with pytest.raises(ValueError, match=f"{name} and house-numbers-fine have other test images"):
         number_targets(loader(**{name: other}))
+    changed = {run: record_of(run) for run in NAMES if "dcn" not in run}
+    for record in changed.values():
+        record["data"]["test"]["split"] = "validation"
+    with pytest.raises(ValueError, match="house-numbers-coarse and house-numbers-dcn-k8 have other test images"):
+        number_targets(loader(**changed, **{run.name: record_of(run.name) for run in LONG_NUMBER_RUNS}))
+    begun = {run.name: record_of(run.name) for run in (*LONG_NUMBER_RUNS, *FROM_FINE_NUMBERS)}
+    with pytest.raises(ValueError, match="have other test images"):
+        number_patches_table(loader(**changed, **begun))
 
 
 STUDIED = [run.name for _, runs in RECIPES.items() for run in runs if run.name in STUDIES]

@@ -119,13 +119,16 @@ def test_wrong_images_are_listed_with_the_weights_they_are_of(monkeypatch, liste
 
 @pytest.mark.parametrize("name", PRETRAINED)
 def test_a_sample_of_the_images_is_answered_by_each_shipped_weight_as_the_committed_lists_say(name):
-    """Of all splits that are at hand; the validation images of Cluttered MNIST always are."""
+    """Of all splits that are at hand; the validation images of Cluttered MNIST and rendered numbers always are."""
     validation, test = check_weights([name], first=FIRST)
     assert validation.agrees is not False, validation.told
     assert test.agrees is not False, test.told
-    listed = "wrong" in load_record(name)["validation"] or name in load_record(LISTS)["models"]
-    if load_trained(name).task == CLUTTERED_MNIST and listed:
+    trained = load_trained(name)
+    listed = "wrong" in trained.record["validation"] or name in load_record(LISTS)["models"]
+    if listed and (trained.task == CLUTTERED_MNIST or trained.source == "rendered"):
         assert validation.agrees, validation.told
+    if validation.agrees is test.agrees is None:
+        pytest.skip(f"neither split: {validation.told}; {test.told}")
 
 
 def test_lists_of_wrong_images_agree_with_the_records_of_the_runs():

@@ -103,6 +103,8 @@ def test_runs_in_float32_stand_beside_those_in_bfloat16_seed_by_seed():
     validation, test = "0.60 (0.50..0.70) | 0.50 (0.10..0.90)", "1.50 (1.00..2.00) | 1.00 (1.00..1.00)"
     told = f"{validation} | 0, 2 (0.500); 4, 0 (0.125) | {test} | 10, 0 (0.002); 10, 10 (1.000)"
     assert row == f"| DCN, k = 8, hints | 0, 2 | {told} |"
+    with pytest.raises(FileNotFoundError, match="no run of the study"):
+        precision_table(loader(record(first, range(20), range(7))))
 
 
 @pytest.mark.parametrize("table", [patches_table, hints_table])
