@@ -177,14 +177,15 @@ def test_the_record_of_the_rivals_benchmark_is_whole():
         assert told["multiplications"] == count_multiplications(EXPERIMENTS[name].spec.build()).total
 
 
-def test_the_record_of_the_controls_is_whole_and_agrees_with_those_of_the_runs():
-    record = load_record("controls")
-    assert record["settings"]["ks"] == list(ControlSettings().ks)
-    assert record["data"] == load_record("dcn-k8-hints")["data"]["test"]
-    for name, told in record["models"].items():
-        if told["policy"] != "random":  # other cells in each evaluation
-            (row,) = (row for row in told["controls"][told["policy"]] if row["k"] == told["k"])
-            assert abs(row["draws"][0]["errors"] - load_record(name)["test"]["errors"]) <= 3
+def test_the_records_of_the_controls_are_whole_and_agree_with_those_of_the_runs():
+    records = [load_record(name) for name in ("controls", "controls-topk")]
+    assert records[0]["settings"]["ks"] == list(ControlSettings().ks)
+    for record in records:
+        assert record["data"] == load_record("dcn-k8-hints")["data"]["test"]
+        for name, told in record["models"].items():
+            if told["policy"] != "random":  # other cells in each evaluation
+                (row,) = (row for row in told["controls"][told["policy"]] if row["k"] == told["k"])
+                assert abs(row["draws"][0]["errors"] - load_record(name)["test"]["errors"]) <= 3
 
 
 def test_errors_reach_the_goals_of_the_project():

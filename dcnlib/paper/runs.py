@@ -12,6 +12,7 @@ MEASUREMENTS = (
     "clock-forms",
     "clock-until-sure",
     "controls",
+    "controls-topk",
     "exports",
     "house-numbers-benchmark",
     "house-numbers-budgets",
