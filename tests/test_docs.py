@@ -556,6 +556,37 @@ def test_the_numbers_about_the_rivals_are_those_of_the_records():
     assert f"{told} (p {p_value_text(pair.p_value)})" in page
 
 
+def test_what_is_said_of_where_perturbed_topk_looks_is_in_the_records():
+    page, told = text_of("docs/rivals.md"), load_record("controls-topk")["models"]
+
+    def at_eight(name, control):
+        (row,) = told[name]["controls"][control]
+        return row
+
+    one, two, long = names = [f"perturbed-topk-{run}" for run in ("12-seed1", "12-seed2", "30-seed0")]
+    touching = {name: f"{100 * at_eight(name, 'own')['touching']:.0f} %" for name in names}
+    chance = {f"{100 * at_eight(name, 'random')['touching']:.0f} %" for name in names}
+    words = (
+        f"Of the patches of seed 1 of twelve epochs {touching[one]} touch it, of those of seed 2 {touching[two]}, where"
+    )
+    assert f"{words} random ones do {chance.pop()}; shown the digit" in page
+    assert not chance
+    shown = [f"{100 * at_eight(name, 'oracle')['error']:.0f}" for name in (one, two)]
+    assert "their layers err on {} and {} %".format(*shown) in page
+    assert f"with the one of thirty epochs {touching[long]} touch it" in page
+    runs = view_runs(next(iter(VIEWS)))
+    assert (
+        f"with each of three seeds of twelve epochs, {spread(runs['perturbed-topk'])}, and with the one of thirty"
+        in page
+    )
+    shipped = load_record("controls")["models"]["perturbed-topk"]["controls"]["own"]
+    (own,) = (row for row in shipped if row["k"] == 8)
+    assert f"({100 * own['touching']:.0f} % against 100), and its error isn't told apart" in page
+    pair = wrong_alone(load_record("dcn-k8-hints"), load_record("perturbed-topk"))
+    assert pair.p_value > 0.05
+    assert f"({pair.this}, {pair.other}: one run of each)" in page
+
+
 def test_the_numbers_about_the_clock_are_those_of_the_records():
     page = text_of("docs/clock.md")
     times = {row["batch"]: row["best"] for row in load_record("benchmark")["inference"]}
