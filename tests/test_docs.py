@@ -38,7 +38,7 @@ from dcnlib.paper.reported import REPORTED, TITLES
 from dcnlib.paper.runs import HINT_RUNS, TEST_KS, TRAIN_KS, VIEWS
 from dcnlib.paper.seeds import seeds_table, view_runs
 from dcnlib.paper.sign_tables import sign_aims_table, sign_runs_table, signs_clock_table, signs_table
-from dcnlib.paper.studies import hints_table, patches_table
+from dcnlib.paper.studies import hints_table, patches_table, precision_table
 from dcnlib.paper.tables import (
     controls_table,
     house_numbers_table,
@@ -88,7 +88,7 @@ def test_the_tables_are_made_from_the_records():
     tables = {
         "README.md": [summary_table()],
         "docs/results.md": [results_table(), pairs_table(ours, others)],
-        "docs/studies.md": [seeds_table(), patches_table(), hints_table()],
+        "docs/studies.md": [seeds_table(), patches_table(), hints_table(), precision_table()],
         "docs/rivals.md": [controls_table(load_record("controls"), "dcn-k8-hints")],
         "docs/house_numbers.md": [
             house_numbers_table(),
