@@ -534,6 +534,18 @@ def test_what_is_said_of_hints_is_in_the_records():
     assert max(last(bare, "cosine") for bare in none) < last(weak, "cosine") < min(last(r, "cosine") for r in some)
 
 
+def test_no_loss_is_seen_under_bfloat16():
+    pairs = [
+        (load_record(f"{model}-12-float32-seed0"), load_record(f"{model}-12-seed0"))
+        for model in ("coarse", "dcn-k8-hints")
+    ]
+    for full, half in pairs:
+        assert (full["settings"]["precision"], half["settings"]["precision"]) == ("float32", "bfloat16")
+        assert all(wrong_alone(full, half, split).p_value > 0.05 for split in ("validation", "test"))
+    assert all(wrong_alone_at(*pairs[1], k).p_value > 0.05 for k in TEST_KS)
+    assert "- No loss is seen: neither model under float32 is told apart" in text_of("docs/studies.md")
+
+
 def test_the_numbers_about_the_rivals_are_those_of_the_records():
     page = text_of("docs/rivals.md")
     coarse, random = load_record("coarse"), load_record("dcn-k8-random")

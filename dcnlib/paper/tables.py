@@ -6,7 +6,7 @@ from dcnlib.paper.markdown import markdown_table, p_value_text, spread_text
 from dcnlib.paper.pairs import check_same_images
 from dcnlib.paper.records import Load, find_records, multiplications_of
 from dcnlib.paper.reported import ORIGINS, REPORTED, REPORTED_NUMBERS, TITLES, WAYS, origin_of
-from dcnlib.paper.runs import ROWS, STUDY_RUNS, NumberRun
+from dcnlib.paper.runs import VIEWS, NumberRun
 from dcnlib.utils.records import Record, load_record
 from dcnlib.utils.statistics import ErrorRate
 
@@ -30,7 +30,7 @@ def summary_table(load: Load = load_record) -> str:
     ]
     first: Record = {}
     for name, title in TITLES.items():
-        runs = [run for run in STUDY_RUNS.values() if run.model == name and not run.fixed] if name in ROWS else []
+        runs = [run for view in VIEWS.values() for run in view if run.model == name and not run.fixed]
         found = find_records(((run.name, run.name) for run in runs), load) or find_records([(name, name)], load)
         by_epochs: dict[int, list[Record]] = {}
         for record in found.values():

@@ -20,7 +20,7 @@ from dcnlib.paper.experiments import EXPERIMENTS, experiment_job, full_record, r
 from dcnlib.paper.profiles import number_validation_set, validation_set
 from dcnlib.paper.promote import promote
 from dcnlib.paper.reported import REPORTED, TITLES
-from dcnlib.paper.runs import EVERY_K_RUNS, ROWS, TEST_KS
+from dcnlib.paper.runs import EVERY_K_RUNS, HINT_RUNS, K_RUNS, PRECISION_RUNS, ROWS, TEST_KS, VIEWS
 from dcnlib.paper.tables import results_table, summary_table
 from dcnlib.rivals.ram import RecurrentAttentionModel
 from dcnlib.training.run import Run
@@ -318,6 +318,19 @@ def test_the_summary_shows_the_one_run_of_a_model_without_several():
     errors = ErrorRate.from_record(load_record("perturbed-topk")["test"])
     row = _row(summary_table(load), TITLES["perturbed-topk"], 10)
     assert row[2:4] == ["1", "{:.2f} ({:.2f}..{:.2f})".format(*(100 * x for x in (errors.fraction, *errors.interval)))]
+
+
+def test_the_summary_counts_no_run_of_a_study_as_a_seed():
+    strange = {run.name for run in (*K_RUNS, *HINT_RUNS, *PRECISION_RUNS)} - {r.name for v in VIEWS.values() for r in v}
+    assert "dcn-k8-hints-12-float32-seed0" in strange
+
+    def load(name):
+        assert name not in strange
+        return load_record(name)
+
+    table = summary_table(load)
+    seeds = {epochs: _row(table, TITLES["dcn-k8-hints"], epochs)[2] for epochs in (12, 30)}
+    assert seeds == {12: "3", 30: "3"}
 
 
 def test_the_summary_compares_no_runs_with_other_test_images():
