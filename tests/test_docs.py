@@ -861,10 +861,7 @@ def test_what_more_patches_bring_to_house_numbers_is_in_the_records():
     assert "({:.0f}, {:.0f} and {:.0f} %): so on which side".format(*(100 * ratio for ratio in own)) in page
     assert f"err on {in_tenths(errors)}: {100 * share:.1f} % of the coarse model's errors" in page
     assert all(wrong_alone_at(*pair, 16).p_value > 0.05 for pair in zip(begun, long, strict=True))
-    own = []
-    for record in begun:
-        more, usual = (set(at_k(record, k)["wrong"]) for k in (16, 8))
-        own.append(WrongAlone(len(more - usual), len(usual - more)))
+    own = [WrongAlone.of(at_k(record, 16)["wrong"], at_k(record, 8)["wrong"]) for record in begun]
     assert [pair.p_value < 0.05 for pair in own] == [True, False, False]
     told = f"with one of three (wrong alone with sixteen, eight: {'; '.join(map(str, own))})"
     assert f"from their own eight patches {told}" in page
@@ -1022,7 +1019,7 @@ def test_what_is_said_of_the_first_predictions_share_is_in_the_records():
     told = "of one k at any of these k: with sixteen and 24, {} and {}, {} and {} wrong alone"
     assert told.format(*pairs[0], *pairs[1]) in page
     assert pairs[0].p_value > 0.5
-    assert pairs[1].p_value > 0.05
+    assert pairs[1].p_value > 0.4
     chosen = [record["validation"]["errors"] for record in (fixed, usual)]
     assert "({} and {} wrong of 5,000 with sixteen)".format(*chosen) in page
     assert wrong_alone(fixed, usual, "validation").p_value > 0.05
@@ -1098,8 +1095,7 @@ def test_what_is_said_of_the_seeds_of_street_signs_is_in_the_records():
     assert f"on windows of 300 they err {told}, so that" in notebook
 
     def alone(this, other):
-        mine, theirs = set(this["wrong"]), set(other["wrong"])
-        return WrongAlone(len(mine - theirs), len(theirs - mine))
+        return WrongAlone.of(this["wrong"], other["wrong"])
 
     by_two = [alone(rows["rounds", 8, 0], rows["dcn", 8, 0]) for rows in (whole, small)]
     told = "two by two, at once: not told apart on photographs, {}, and on windows of 300 told apart, {})"

@@ -15,6 +15,12 @@ class WrongAlone(NamedTuple):
     this: int
     other: int
 
+    @classmethod
+    def of(cls, this: Iterable[int], other: Iterable[int]) -> "WrongAlone":
+        """From the images that each of two runs got wrong, by their place in the same data set."""
+        mine, theirs = set(this), set(other)
+        return cls(len(mine - theirs), len(theirs - mine))
+
     @property
     def p_value(self) -> float:
         """McNemar's, exact and two-sided."""
@@ -27,15 +33,13 @@ class WrongAlone(NamedTuple):
 def wrong_alone(this: Record, other: Record, split: str = "test") -> WrongAlone:
     """Compare two runs by their wrong images of a split. Raises ValueError if these aren't the same images."""
     check_same_images(this, other, split)
-    mine, theirs = wrong_images(this, split), wrong_images(other, split)
-    return WrongAlone(len(mine - theirs), len(theirs - mine))
+    return WrongAlone.of(wrong_images(this, split), wrong_images(other, split))
 
 
 def wrong_alone_at(this: Record, other: Record, k: int) -> WrongAlone:
     """Compare two runs by their wrong test images with k patches. Raises ValueError if these aren't the same images."""
     check_same_images(this, other)
-    mine, theirs = (set(at_k(record, k)["wrong"]) for record in (this, other))
-    return WrongAlone(len(mine - theirs), len(theirs - mine))
+    return WrongAlone.of(at_k(this, k)["wrong"], at_k(other, k)["wrong"])
 
 
 def at_k(record: Record, k: int) -> Record:
