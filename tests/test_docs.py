@@ -591,6 +591,8 @@ def test_what_is_said_of_where_perturbed_topk_looks_is_in_the_records():
         f"with each of three seeds of twelve epochs, {spread(runs['perturbed-topk'])}, and with the one of thirty"
         in page
     )
+    beside = [100 * runs[row][seed]["test"]["error"] for seed in (2, 1) for row in ("perturbed-topk", "coarse")]
+    assert "(seed 2, {:.2f} beside {:.2f} %) or worse (seed 1, {:.2f} beside {:.2f} %)".format(*beside) in page
     shipped = load_record("controls")["models"]["perturbed-topk"]["controls"]["own"]
     (own,) = (row for row in shipped if row["k"] == 8)
     assert f"({100 * own['touching']:.0f} % against 100), and its error isn't told apart" in page

@@ -117,7 +117,7 @@ VIEWS = {
 # the table, which have several.
 K_RUNS = _seeds(f"dcn-k{k}-hints" for k in TRAIN_KS)
 HINT_RUNS = _seeds(f"dcn-k8-{hints}" for hints in ("no-hints", "hints0.01", "hints", "hints1", "relative-hints"))
-# What bfloat16 costs: two of the rows again without it. The fine model's would take a day.
+# What bfloat16 costs: two of the rows again without it. The fine model's would take hours for each seed.
 PRECISION_RUNS = tuple(
     StudyRun(model, EQUAL_EPOCHS, seed, precision="float32")
     for model in ("coarse", "dcn-k8-hints")
